@@ -1,0 +1,1 @@
+"""From files to a searchable index: scan, decode, encode, store, publish. Imports `model`, never `app`."""
