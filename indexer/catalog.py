@@ -1,0 +1,205 @@
+"""Opening the catalog: engine, sessions, migrations, and the few look-ups that every part shares.
+
+    catalog = Catalog.open(settings)              # creates the data folder and migrates to head
+    with catalog.session() as session: ...        # reads; nothing is committed unless the caller does
+    with catalog.transaction() as session: ...    # writes; commits at the end, rolls back on an error
+    catalog.close()
+
+The tables are in `tables` (re-exported here). SQLite runs in WAL with synchronous=FULL, because a published snapshot
+must never name clips whose rows a power cut took back; its write transactions begin IMMEDIATE, so that a writer waits
+for its turn at the start and is never refused half-way.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, select, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from indexer.config import IndexSettings
+from indexer.errors import CatalogUnusable, DataFolderUnusable
+from indexer.tables import (
+    HIDDEN,
+    SEARCHABLE,
+    ApiKey,
+    Base,
+    Clip,
+    FileFailure,
+    Job,
+    JobEvent,
+    JobFile,
+    JobState,
+    MediaRoot,
+    Segment,
+    SegmentState,
+    SnapshotRow,
+    SnapshotState,
+    Video,
+    VideoState,
+    VideoTag,
+    VideoUri,
+    file_path,
+    now,
+    video_id,
+)
+
+__all__ = [
+    "HIDDEN",
+    "SEARCHABLE",
+    "ApiKey",
+    "Base",
+    "Catalog",
+    "Clip",
+    "FileFailure",
+    "Job",
+    "JobEvent",
+    "JobFile",
+    "JobState",
+    "MediaRoot",
+    "Segment",
+    "SegmentState",
+    "SnapshotRow",
+    "SnapshotState",
+    "Video",
+    "VideoState",
+    "VideoTag",
+    "VideoUri",
+    "file_path",
+    "media_root",
+    "now",
+    "video_id",
+]
+
+BUSY_MS = 30_000
+MIGRATION_LOCK = 0x48544156
+_WRITE = "htav_write"
+
+
+class Catalog:
+    """A connection pool on the catalog's database; safe to share between threads, not between processes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._reader = sessionmaker(engine, expire_on_commit=False)
+        self._writer = sessionmaker(engine.execution_options(**{_WRITE: True}), expire_on_commit=False)
+
+    @classmethod
+    def open(cls, settings: IndexSettings) -> "Catalog":
+        """Open the catalog of these settings, made and migrated if need be."""
+        ensure_data_dir(settings.data_dir)
+        engine = make_engine(settings.sqlalchemy_url)
+        try:
+            with _migration_lock(engine, settings.data_dir):
+                upgrade(engine)
+        except (DatabaseError, CommandError) as err:
+            engine.dispose()
+            raise CatalogUnusable(
+                f"The catalog cannot be opened: {getattr(err, 'orig', None) or err}.",
+                "Check HTAV_DATABASE_URL and the data folder, or restore catalog.db from a backup. "
+                "A catalog written by a newer version needs that version.",
+            ) from err
+        return cls(engine)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session for reading."""
+        with self._reader() as session:
+            yield session
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session for writing: one transaction, all or nothing."""
+        with self._writer() as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def media_root(session: Session, path: str | Path) -> MediaRoot:
+    """The root with this path, added if it is new."""
+    resolved = str(Path(path).resolve())
+    root = session.scalar(select(MediaRoot).where(MediaRoot.path == resolved))
+    if root is None:
+        root = MediaRoot(path=resolved)
+        session.add(root)
+        session.flush()
+    return root
+
+
+def ensure_data_dir(data_dir: Path) -> None:
+    """Make the data folder, or say why it cannot serve."""
+    hint = "Choose another folder with HTAV_DATA_DIR or give this user write permission."
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise DataFolderUnusable(f"The data folder {data_dir} cannot be made: {err.strerror}.", hint) from err
+    if not os.access(data_dir, os.W_OK | os.X_OK):
+        raise DataFolderUnusable(f"The data folder {data_dir} is not writable.", hint)
+
+
+def make_engine(url: str) -> Engine:
+    """An engine with the transaction behaviour that the module docstring promises."""
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def upgrade(engine: Engine, revision: str = "head") -> None:
+    """Migrate to `revision` with the scripts that are installed with this package."""
+    with engine.execution_options(**{_WRITE: True}).begin() as connection:
+        command.upgrade(alembic_config(connection), revision)
+
+
+def downgrade(engine: Engine, revision: str) -> None:
+    with engine.execution_options(**{_WRITE: True}).begin() as connection:
+        command.downgrade(alembic_config(connection), revision)
+
+
+def alembic_config(connection: Connection) -> Config:
+    """Alembic's configuration without a file, so that an installed wheel migrates as a checkout does."""
+    config = Config()
+    config.set_main_option("script_location", str(files("migrations")).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+@contextmanager
+def _migration_lock(engine: Engine, data_dir: Path) -> Iterator[None]:
+    """Let one process migrate while the others wait."""
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+            yield
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})
+        return
+    with (data_dir / "catalog.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # we begin transactions ourselves
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get(_WRITE) else "BEGIN")

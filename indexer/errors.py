@@ -1,0 +1,86 @@
+"""Errors of the indexer, one class for each thing a caller does differently.
+
+HtavError
+└── IndexerError
+    ├── StorageError
+    │   ├── InsufficientStorage   the disk has no room: stop writing, keep serving (exit 1 for a run, retry later)
+    │   └── DataFolderUnusable    the data folder cannot be created or written
+    ├── IndexUnusable             nothing can be searched: exit code 3
+    │   ├── NothingIndexed        no snapshot was ever published
+    │   ├── IndexCorrupt          a digest does not match
+    │   └── CatalogUnusable       the database cannot be opened or is newer than this program
+    ├── LeaseLost                 another worker owns the job now: stop without writing
+    └── UnknownJob | UnknownVideo an identifier that the catalog does not hold
+"""
+
+from typing import ClassVar
+
+from model.errors import HtavError
+
+
+class IndexerError(HtavError):
+    """Root of everything the indexer raises on purpose."""
+
+    code: ClassVar[str] = "indexer_error"
+
+
+class StorageError(IndexerError):
+    """The data folder cannot take what has to be written."""
+
+    code = "storage_error"
+
+
+class InsufficientStorage(StorageError):
+    """Too little free space: below the floor, and then no byte was written, or refused by the disk itself."""
+
+    code = "insufficient_storage"
+    exit_code = 1
+
+
+class DataFolderUnusable(StorageError):
+    """The data folder is missing and cannot be made, or is not writable."""
+
+    code = "data_folder_unusable"
+
+
+class IndexUnusable(IndexerError):
+    """The index cannot answer."""
+
+    code = "index_unusable"
+    exit_code = 3
+
+
+class NothingIndexed(IndexUnusable):
+    """No snapshot has been published for this data folder (and fingerprint)."""
+
+    code = "nothing_indexed"
+
+
+class IndexCorrupt(IndexUnusable):
+    """Bytes on disk differ from the digests written with them."""
+
+    code = "index_corrupt"
+
+
+class CatalogUnusable(IndexUnusable):
+    """The catalog's database cannot be opened, read or migrated."""
+
+    code = "catalog_unusable"
+
+
+class LeaseLost(IndexerError):
+    """The job belongs to another worker, or to none."""
+
+    code = "lease_lost"
+
+
+class UnknownJob(IndexerError):
+    """No job has this id."""
+
+    code = "unknown_job"
+
+
+class UnknownVideo(IndexerError):
+    """No video has this id."""
+
+    code = "unknown_video"
