@@ -1,0 +1,83 @@
+# What can be done in this repository: `make help` lists it. Every target sets up what it needs.
+
+PYTHON ?= python3
+VENV ?= .venv
+HOST ?= 127.0.0.1
+PORT ?= 8000
+# Empty: the default index. A CPU wheel index with matching torch, torchvision and torchaudio saves gigabytes.
+TORCH_INDEX_URL ?=
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+# The stamps carry this folder's name, since an editable install belongs to one checkout.
+HERE := $(subst /,_,$(CURDIR))
+RUN_STAMP := $(VENV)/.htav-run$(HERE)
+DEV_STAMP := $(VENV)/.htav-dev$(HERE)
+# A development install holds all that running needs.
+READY_TO_RUN := $(if $(wildcard $(DEV_STAMP)),$(DEV_STAMP),$(RUN_STAMP))
+CODE := app indexer model migrations tests benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format types unit coverage bench image-check lock hooks clean
+
+help: ## list the targets
+	@echo 'usage: make TARGET [VENV=.venv] [PORT=8000] [ARGS="..."]'; echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(READY_TO_RUN) ## build the sample library, index it, serve it at localhost:8000
+	@exec $(BIN)/htav demo --host $(HOST) --port $(PORT) $(ARGS)
+
+test: lint types unit ## everything that must pass: ruff, mypy, pytest (ARGS goes to pytest)
+
+lint: $(DEV_STAMP) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(DEV_STAMP) ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(DEV_STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+unit: $(DEV_STAMP) ## pytest alone
+	@command -v chromium >/dev/null || echo 'note: no chromium on this machine: tests/browser will be skipped'
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || echo 'note: no PostgreSQL server on this machine: its tests will be skipped'
+	$(BIN)/python -m pytest $(ARGS)
+
+coverage: $(DEV_STAMP) ## pytest with line coverage of the three rooms (at least 85 %)
+	$(BIN)/python -m pytest --cov=model --cov=indexer --cov=app --cov-report=term-missing:skip-covered --cov-fail-under=85 $(ARGS)
+
+bench: $(DEV_STAMP) ## latency and throughput on this machine
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
+
+image-check: ## carry out the Dockerfile's steps without a container engine
+	$(PYTHON) .ci/image_steps.py
+
+lock: ## rewrite constraints.txt from the versions in VENV (make it anew first, and run the tests in it)
+	@test -e $(DEV_STAMP) || { echo 'first: make test VENV=SOME_NEW_FOLDER, then: make lock VENV=THAT_FOLDER'; exit 2; }
+	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | grep -vE '^(nvidia|cuda|triton)'; } > constraints.new
+	mv constraints.new constraints.txt
+
+hooks: $(DEV_STAMP) ## install the git hooks (pre-commit)
+	$(PIP) pre-commit
+	$(BIN)/pre-commit install
+
+clean: ## remove caches and build output (never data, never the venv)
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage *.egg-info
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'HTAV needs Python 3.11 or newer: make ... PYTHON=python3.11'; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(if $(TORCH_INDEX_URL),$(PIP) --index-url $(TORCH_INDEX_URL) torch torchvision torchaudio)
+	$(PIP) --editable '.[synth]'
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(if $(TORCH_INDEX_URL),$(PIP) --index-url $(TORCH_INDEX_URL) torch torchvision torchaudio)
+	$(PIP) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,260 @@
+"""Promises of the repository itself: what it ships, what it never contains, and that its documents tell the truth."""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from model.errors import HtavError
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("model", "indexer", "app")
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def python_files(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+# Code
+
+
+def test_no_module_is_longer_than_400_lines() -> None:
+    sizes = {relative(p): len(p.read_text().splitlines()) for p in python_files(*ROOMS, "migrations", "tests", "benchmarks")}
+    assert len(sizes) > 10
+    assert {name: lines for name, lines in sizes.items() if lines > 400} == {}
+
+
+def test_no_function_of_the_rooms_is_longer_than_40_lines() -> None:
+    found = {
+        f"{relative(path)}:{node.name}": node.end_lineno - node.lineno + 1
+        for path in python_files(*ROOMS)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None
+        if node.end_lineno - (node.body[0].lineno if ast.get_docstring(node) is None else docstring_end(node)) >= 40
+    }
+    assert found == {}
+
+
+def docstring_end(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return node.body[0].end_lineno or node.lineno
+
+
+def test_every_module_says_why_it_exists() -> None:
+    silent = [relative(p) for p in python_files(*ROOMS) if p.name != "__init__.py" and not ast.get_docstring(ast.parse(p.read_text()))]
+    assert silent == []
+
+
+UNSAFE = re.compile(r"\bpickle\b|torch\.load\b|allow_pickle|\bjoblib\b")
+ALLOWED_TO_LOAD = {"model/training/trunks.py"}
+
+
+def code_without_text(source: str) -> str:
+    """The module as the interpreter sees it: comments and docstrings may speak of what code must not do."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+            node.body[0] = ast.Pass()
+    return ast.unparse(tree)
+
+
+def test_nothing_unpickles() -> None:
+    users = {relative(p) for p in python_files(*ROOMS, "migrations") if UNSAFE.search(code_without_text(p.read_text()))}
+    assert users <= ALLOWED_TO_LOAD
+
+
+def test_the_one_allowed_load_reads_weights_only() -> None:
+    calls = [
+        node
+        for name in ALLOWED_TO_LOAD
+        for node in ast.walk(ast.parse((ROOT / name).read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+    ]
+    assert all({"weights_only": True} == {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg == "weights_only"} for call in calls)
+
+
+@pytest.mark.parametrize("source", ["import pickle", "torch.load(path)", "np.load(path, allow_pickle=True)", "from joblib import load"])
+def test_the_search_for_unpickling_has_teeth(source: str) -> None:
+    assert UNSAFE.search(code_without_text(source))
+
+
+# Errors
+
+
+def error_classes() -> list[type[HtavError]]:
+    """Every error class of the rooms, found by importing each module that defines one."""
+    for path in python_files(*ROOMS):
+        if re.search(r"^class \w*(Error|Problem)\b", path.read_text(), re.MULTILINE):
+            importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    found, waiting = [], [HtavError]
+    while waiting:
+        waiting += (subclasses := waiting.pop().__subclasses__())
+        found += [cls for cls in subclasses if cls.__module__.partition(".")[0] in ROOMS]
+    return sorted(set(found), key=lambda cls: cls.__qualname__)
+
+
+def test_every_error_class_says_what_it_is_for() -> None:
+    classes = error_classes()
+    assert len(classes) > 5
+    assert [cls.__qualname__ for cls in classes if not (cls.__doc__ or "").strip()] == []
+
+
+def test_every_error_code_is_in_the_documents() -> None:
+    codes = {cls.code for cls in error_classes() if isinstance(getattr(cls, "code", None), str)}
+    known = set(re.findall(r"^\| `([a-z_]+)`", (ROOT / "docs" / "errors.md").read_text(), re.MULTILINE))
+    assert sorted(codes - known) == []
+
+
+# Documents
+
+
+def shell_lines(text: str) -> list[str]:
+    blocks = re.findall(r"```(?:bash|sh|console)\n(.*?)```", text, re.DOTALL)
+    inline = re.findall(r"`((?:make|htav) [^`]+)`", text)
+    return [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()] + inline
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+def test_make_targets_named_in_documents_exist(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {m[1] for line in shell_lines(document.read_text()) if (m := re.match(r"make ([a-z-]+)", line))}
+    assert named <= targets
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+def test_htav_commands_and_options_named_in_documents_exist(document: Path) -> None:
+    import typer.main
+
+    from app.cli import commands
+
+    group = typer.main.get_command(commands)
+    for line in shell_lines(document.read_text()):
+        if not line.startswith("htav ") or line.startswith("htav --"):
+            continue
+        name, *words = re.split(r"\s+[|#&>]", line)[0].split()[1:]
+        for alternative in name.split("|"):
+            assert alternative in group.commands, line  # type: ignore[attr-defined]
+            options = {option for param in group.commands[alternative].params for option in param.opts + param.secondary_opts}  # type: ignore[attr-defined]
+            assert {w.partition("=")[0].strip("[]") for w in words if w.startswith(("-", "[-"))} <= options | {"--help"}, line
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", document.read_text())
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_settings_named_in_documents_exist() -> None:
+    from app.config import Settings
+
+    known = {f"HTAV_{name.upper()}" for name in Settings.model_fields}
+    others = {"HTAV_REQUIRE", "HTAV_DEV_DATA", "HTAV_MEDIA", "HTAV_PORT", "HTAV_POSTGRES_PASSWORD"}  # tests and compose
+    named = {name for document in DOCUMENTS for name in re.findall(r"HTAV_[A-Z_]+[A-Z]", document.read_text())}
+    compose = set(re.findall(r"HTAV_[A-Z_]+[A-Z]", (ROOT / "docker-compose.yml").read_text()))
+    assert sorted((named | compose) - known - others) == []
+
+
+# Packaging and container
+
+
+def test_the_compose_file_fits_its_schema() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_service_is_hardened() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert set(services) == {"api", "worker", "postgres"}
+    for name, service in services.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert any(mount.startswith("/tmp:size=") for mount in service["tmpfs"]), name
+        assert service["mem_limit"] and service["healthcheck"]["test"], name
+    assert services["postgres"]["profiles"] == ["postgres"]
+
+
+def test_media_are_read_only_and_the_worker_has_no_way_out() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    for name in ("api", "worker"):
+        media = [mount for mount in compose["services"][name]["volumes"] if ":/media" in mount]
+        assert media and all(mount.endswith(":ro") for mount in media)
+        assert compose["services"][name]["environment"]["HF_HUB_OFFLINE"] == "1"
+    assert [compose["networks"][n].get("internal") for n in compose["services"]["worker"]["networks"]] == [True]
+
+
+def dockerfile_steps() -> list[tuple[str, str]]:
+    text = re.sub(r"^\s*#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    return [tuple(line.split(None, 1)) for line in text.splitlines() if line.strip()]  # type: ignore[misc]
+
+
+def test_the_image_has_two_stages_a_health_check_and_no_root() -> None:
+    steps = dockerfile_steps()
+    names = [name for name, _ in steps]
+    last_stage = steps[len(names) - 1 - names[::-1].index("FROM") :]
+    assert names.count("FROM") == 2
+    assert ("ARG", 'TORCH_INDEX_URL=""') in steps
+    assert [rest for name, rest in last_stage if name == "USER"] == ["10001:10001"]
+    assert "HEALTHCHECK" in dict(last_stage)
+    assert not any("pip install" in rest for name, rest in last_stage if name == "RUN")
+
+
+def test_what_the_dockerfile_copies_exists_and_reaches_the_engine() -> None:
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    sources = [
+        source
+        for name, rest in dockerfile_steps()
+        if name == "COPY" and not rest.startswith("--from")
+        for source in rest.split()[:-1]
+    ]
+    assert {"model", "indexer", "app", "migrations", "pyproject.toml"} <= set(sources)
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        verdict = [not rule.startswith("!") for rule in rules if fnmatch.fnmatch(source, rule.removeprefix("!"))]
+        assert verdict and verdict[-1] is False, f".dockerignore hides {source}"
+
+
+def test_the_wheel_holds_all_that_a_service_needs(tmp_path: Path) -> None:
+    import zipfile
+
+    ignore = {".git", ".venv", "tests", "docs", "build", "data", "runs"}
+    source = tmp_path / "source"
+    import shutil
+
+    shutil.copytree(ROOT, source, ignore=lambda folder, names: ignore & set(names) if Path(folder) == ROOT else {"__pycache__"})
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(source)],
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {
+        relative(path)
+        for pattern in ("model/**/*.py", "indexer/**/*.py", "app/**/*.py", "app/web/**/*", "model/presets/*.json",
+                        "model/weights/**/*", "migrations/**/*.py", "migrations/*.mako")
+        for path in ROOT.glob(pattern)
+        if path.is_file() and "__pycache__" not in path.parts
+    }  # fmt: skip
+    assert wanted and sorted(wanted - inside) == []
+    assert any(name.endswith("licenses/LICENSE-WEIGHTS") for name in inside)
+
+
+def test_the_constraints_name_a_matching_trio() -> None:
+    pins = dict(re.findall(r"^(torch\w*)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    assert pins == {"torch": "2.14.1", "torchvision": "0.29.1", "torchaudio": "2.11.0"}
