@@ -1,0 +1,262 @@
+"""Opening media files that strangers made: what is refused, before a single frame is decoded, and why.
+
+`probe` is the only place that decides whether a file is acceptable. It reads headers and packet times, decodes one
+frame at most, and never follows a reference out of the file: no protocol but `file`, no playlists, no external data.
+Must not know about torch or the index; the decoding child processes load it.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import av.container
+import av.error
+import numpy as np
+from av.sidedata.sidedata import SideData
+
+from model.errors import HtavError
+
+MediaCode = Literal[
+    "not_found", "unreadable", "unsupported_format", "unsupported_codec", "no_media_stream",
+    "too_large", "too_long", "empty", "truncated", "decode_failed", "audio_decode_failed",
+]  # fmt: skip
+
+MAX_SIDE = 16_000
+MAX_PIXELS = 8192 * 4608
+MAX_FRAME_RATE = 1_000
+MAX_STREAMS = 64
+MAX_DURATION_S = 24 * 3600.0
+SLACK_S = 1.0  # how far packets may end before the declared end of a file that is still called complete
+
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "mpegvideo", "m4v", "h264", "hevc", "ivf",
+    "flv", "asf", "mxf", "ogg", "wav", "w64", "aiff", "caf", "au", "flac", "mp3", "aac", "ac3", "eac3", "amr", "wv",
+    "ape", "tta", "nistsphere",
+)  # fmt: skip
+# These carry no trustworthy duration: theirs is guessed from a bit rate.
+GUESSED_DURATION = {"mp3", "aac", "ac3", "eac3", "amr", "h264", "hevc", "mpegvideo", "m4v", "mpeg"}
+
+OPEN_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": ",".join(FORMATS),
+    "max_streams": str(MAX_STREAMS),
+    "max_pixels": str(MAX_PIXELS),
+}
+
+
+class MediaError(HtavError):
+    """A media file cannot be used; `code` says why and never changes its meaning."""
+
+    code: MediaCode  # type: ignore[misc]  # one class, many codes: the caller only ever reports them
+
+    def __init__(self, code: MediaCode, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.code = code
+
+    def __reduce__(self) -> tuple[type["MediaError"], tuple[str, str, str]]:
+        return MediaError, (self.code, self.message, self.hint)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a file holds. Sizes are as shown, after rotation; `duration_s` is what can be read, not what is declared."""
+
+    format: str
+    duration_s: float
+    has_video: bool
+    has_audio: bool
+    width: int
+    height: int
+    rotation: int
+    video_codec: str | None
+    audio_codec: str | None
+    declared_s: float = 0.0
+
+    @property
+    def completeness(self) -> float:
+        """The part of the declared duration that is present, 1.0 for a whole file."""
+        if self.duration_s >= self.declared_s - SLACK_S:
+            return 1.0
+        return self.duration_s / self.declared_s
+
+
+def check_regular(path: str | Path) -> Path:
+    """Refuse what is no regular file: opening a FIFO hangs, opening a device may do anything."""
+    try:
+        information = os.stat(path)
+    except FileNotFoundError as err:
+        raise MediaError("not_found", f"{path} does not exist.", "Check the path.") from err
+    except (OSError, ValueError) as err:
+        raise MediaError("unreadable", f"{str(path)[:200]!r} cannot be read: {err}.") from err
+    if not stat.S_ISREG(information.st_mode):
+        raise MediaError("unreadable", f"{path} is not a regular file.")
+    if information.st_size == 0:
+        raise MediaError("empty", f"{path} is empty.")
+    return Path(path)
+
+
+@contextmanager
+def open_media(path: str | Path) -> Iterator[av.container.InputContainer]:
+    """Open a local file with every limit applied; errors come out as `MediaError`."""
+    path = check_regular(path)
+    try:
+        container = av.open(f"file:{path.absolute()}", "r", options=OPEN_OPTIONS, metadata_errors="replace")
+    except MemoryError as err:
+        message = f"{path.name} needs too much memory to open, or has more than {MAX_STREAMS} streams."
+        raise MediaError("too_large", message) from err
+    except av.error.ArgumentError as err:
+        raise MediaError("unsupported_format", f"{path.name} is not in a media format that HTAV reads.") from err
+    except (av.error.FFmpegError, OSError, ValueError) as err:
+        raise MediaError("unreadable", f"{path.name} cannot be opened: {_reason(err)}.") from err
+    with container:
+        _check_streams(container, path.name)
+        yield container
+
+
+def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The first stream of moving pictures, ready to decode on one thread; cover art is not video."""
+    cover = av.stream.Disposition.attached_pic
+    for stream in container.streams.video:
+        if not stream.disposition & cover and stream.codec_context is not None:
+            stream.thread_count = 1
+            stream.thread_type = "NONE"
+            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+            return stream
+    return None
+
+
+def audio_stream(container: av.container.InputContainer) -> av.AudioStream | None:
+    for stream in container.streams.audio:
+        if stream.codec_context is not None and stream.rate:
+            stream.codec_context.thread_count = 1
+            return stream
+    return None
+
+
+def origin_s(container: av.container.InputContainer) -> float:
+    """The time stamp that counts as second 0 of the file: recordings often start elsewhere."""
+    return (container.start_time or 0) / av.time_base
+
+
+def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+    """(transpose, then flip rows, then flip columns) that bring a stored picture upright."""
+    try:
+        side_data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # side data that PyAV has no name for, such as EXIF: its rotation still reads
+        turn = round(frame.rotation / 90) % 4
+        return turn in (1, 3), turn in (1, 2), turn in (2, 3)
+    if not isinstance(side_data, SideData) or side_data.buffer_size < 36:
+        return False, False, False
+    a, b, _, c, d = np.frombuffer(bytes(side_data), np.int32, count=5).tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return True, b < 0, c < 0
+    return False, d < 0, a < 0
+
+
+def probe(path: str | Path) -> Probe:
+    """Look at a file without decoding it (but for one frame), and refuse what breaks a limit."""
+    with open_media(path) as container:
+        video, audio = video_stream(container), audio_stream(container)
+        if video is None and audio is None:
+            _raise_nothing_to_decode(container, Path(path).name)
+        declared = _declared_s(container)
+        streams = [stream for stream in (video, audio) if stream is not None]
+        end, first_picture = _walk(container, streams, video)
+        if end <= 0:
+            raise MediaError("empty", f"{Path(path).name} has no pictures and no sound in it.")
+        if declared and end > 2 * declared + 60:  # one absurd time stamp must not stretch the file
+            end = declared
+        _check_duration(end, Path(path).name)
+        transpose, flip_rows, flip_columns = orientation(first_picture) if first_picture else (False, False, False)
+        width, height = (video.width, video.height) if video else (0, 0)
+        return Probe(
+            format=container.format.name,
+            duration_s=end,
+            has_video=video is not None,
+            has_audio=audio is not None,
+            width=height if transpose else width,
+            height=width if transpose else height,
+            rotation=_rotation(transpose, flip_rows, flip_columns),
+            video_codec=video.codec_context.name if video else None,
+            audio_codec=audio.codec_context.name if audio else None,
+            declared_s=0.0 if container.format.name in GUESSED_DURATION else declared,
+        )
+
+
+def _rotation(transpose: bool, flip_rows: bool, flip_columns: bool) -> int:
+    """Degrees counterclockwise that bring the picture upright (a mirror image counts as its nearest rotation)."""
+    if transpose:
+        return 90 if flip_rows else 270
+    return 180 if flip_rows and flip_columns else 0
+
+
+def _walk(
+    container: av.container.InputContainer, streams: list[av.VideoStream | av.AudioStream], video: av.VideoStream | None
+) -> tuple[float, av.VideoFrame | None]:
+    """Where the packets end, in seconds, and the first picture; a broken tail ends the walk quietly."""
+    origin, end, picture = origin_s(container), 0.0, None
+    try:
+        for packet in container.demux(streams):
+            if packet.size and packet.time_base is not None:
+                stamp = packet.pts if packet.pts is not None else packet.dts
+                if stamp is not None:
+                    end = max(end, float((stamp + (packet.duration or 0)) * packet.time_base) - origin)
+                elif packet.duration:
+                    end += float(packet.duration * packet.time_base)
+            if picture is None and packet.stream is video:
+                picture = _first_picture(packet)
+    except (av.error.FFmpegError, OSError):
+        pass
+    return end, picture
+
+
+def _first_picture(packet: "av.Packet[Any]") -> av.VideoFrame | None:
+    try:
+        frames = packet.decode()
+    except (av.error.FFmpegError, OSError):
+        return None
+    return next((frame for frame in frames if isinstance(frame, av.VideoFrame)), None)
+
+
+def _declared_s(container: av.container.InputContainer) -> float:
+    return (container.duration or 0) / av.time_base
+
+
+def _check_streams(container: av.container.InputContainer, name: str) -> None:
+    if len(container.streams) > MAX_STREAMS:
+        raise MediaError("too_large", f"{name} has more than {MAX_STREAMS} streams.")
+    for stream in container.streams.video:
+        if stream.codec_context is None:
+            continue
+        if max(stream.width, stream.height) > MAX_SIDE or stream.width * stream.height > MAX_PIXELS:
+            message = f"{name} has pictures of {stream.width}x{stream.height}; the limit is {MAX_PIXELS} pixels."
+            raise MediaError("too_large", message, "Scale the video down.")
+        if stream.average_rate is not None and stream.average_rate > MAX_FRAME_RATE:
+            message = (
+                f"{name} declares {float(stream.average_rate):.0f} frames a second; the limit is {MAX_FRAME_RATE}."
+            )
+            raise MediaError("too_large", message)
+    _check_duration(_declared_s(container), name)
+
+
+def _check_duration(duration_s: float, name: str) -> None:
+    if duration_s > MAX_DURATION_S:
+        message = f"{name} lasts {duration_s / 3600:.0f} hours; the limit is {MAX_DURATION_S / 3600:.0f}."
+        raise MediaError("too_long", message, "Cut it into parts.")
+
+
+def _raise_nothing_to_decode(container: av.container.InputContainer, name: str) -> None:
+    cover = av.stream.Disposition.attached_pic
+    undecodable = [s for s in container.streams if s.codec_context is None and not s.disposition & cover]
+    if any(stream.type in ("video", "audio", "unknown") for stream in undecodable):
+        raise MediaError("unsupported_codec", f"{name} is coded in a way that HTAV cannot decode.", "Convert it.")
+    raise MediaError("no_media_stream", f"{name} has neither pictures nor sound.")
+
+
+def _reason(err: Exception) -> str:
+    return (getattr(err, "strerror", None) or str(err) or type(err).__name__).rstrip(".")
