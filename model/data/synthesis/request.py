@@ -1,0 +1,72 @@
+"""What to make: the options of `htav synth` as one value."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, get_args
+
+from model.data.synthesis.noise import Noise
+from model.data.synthesis.record import TextKind
+from model.data.synthesis.sentences import Split
+from model.data.synthesis.writer import VIDEO_CODECS, choose_format
+from model.errors import HtavError
+
+Kind = Literal["utterances", "talkers", "scenes", "photos"]
+DEFAULT_TEXTS: dict[Kind, TextKind] = {"utterances": "said", "talkers": "together", "scenes": "all", "photos": "seen"}
+
+
+class RequestError(HtavError):
+    """The options of a synthesis do not go together."""
+
+    code: ClassVar[str] = "synthesis_refused"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call of `htav synth`; equal requests make equal files."""
+
+    out: Path
+    kind: Kind
+    count: int
+    split: Split = "train"
+    seed: int = 0
+    texts: TextKind | None = None
+    container: str | None = None
+    codec: str | None = None
+    size: int = 256
+    fps: float = 12.5
+    people: int = 43
+    sayers: int = 1
+    sentences: Path | None = None
+    photos: Path | None = None
+    spoken: Literal["sentence", "caption"] = "sentence"
+    noise: Noise = "none"
+    snr_db: float = 10.0
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("kind", self.kind, get_args(Kind)),
+            ("split", self.split, get_args(Split)),
+            ("texts", self.texts or "all", get_args(TextKind)),
+            ("noise", self.noise, get_args(Noise)),
+            ("spoken", self.spoken, ("sentence", "caption")),
+        ):
+            if value not in allowed:
+                raise RequestError(f"There is no {name} {value!r}.", f"Choose one of: {', '.join(allowed)}.")
+        if self.count < 1 or self.people < 1 or self.sayers < 1:
+            raise RequestError("count, people and sayers must be at least 1.", "Give a positive number.")
+        if not 64 <= self.size <= 1080 or self.size % 2:
+            raise RequestError(f"Frames of {self.size} lines cannot be made.", "Give an even size from 64 to 1080.")
+        if not 1 <= self.fps <= 60:
+            raise RequestError(f"{self.fps} frames a second cannot be made.", "Give a rate from 1 to 60.")
+        form = choose_format(self.container_name, self.codec)
+        if self.kind != "utterances" and not form.video:
+            raise RequestError(f".{form.suffix} files hold no pictures.", f"Choose one of: {', '.join(VIDEO_CODECS)}.")
+
+    @property
+    def container_name(self) -> str:
+        return self.container or ("flac" if self.kind == "utterances" else "mp4")
+
+    @property
+    def chosen_texts(self) -> TextKind:
+        return self.texts or DEFAULT_TEXTS[self.kind]
