@@ -28,7 +28,7 @@ ENV PATH=/opt/htav/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \
     HTAV_DATA_DIR=/data \
-    HTAV_MEDIA_ROOTS='["/media"]' \
+    HTAV_MEDIA_ROOTS=/media \
     HF_HUB_OFFLINE=1 \
     OMP_WAIT_POLICY=PASSIVE
 USER 10001:10001

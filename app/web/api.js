@@ -1,0 +1,51 @@
+// Talks to the HTTP API of this host. Every failure becomes a Problem with a title a person can act on.
+
+const KEY = "htav-api-key";
+
+export class Problem extends Error {
+  constructor({ title, hint = "", status = 0, code = "" }) {
+    super(title);
+    Object.assign(this, { title, hint, status, code });
+  }
+}
+
+export function setKey(key) {
+  sessionStorage.setItem(KEY, key);
+}
+
+async function call(path, options = {}) {
+  const headers = { Accept: "application/json", ...options.headers };
+  const key = sessionStorage.getItem(KEY);
+  if (key) headers.Authorization = `Bearer ${key}`;
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem({ title: "The service does not answer", hint: "It may have stopped. Start it with `htav serve`, then try again." });
+  }
+  if (response.ok) return response.json();
+  throw await problemOf(response);
+}
+
+async function problemOf(response) {
+  let body = {};
+  try {
+    body = await response.json();
+  } catch {
+    // A proxy in between may answer with something else than problem+json: the status line must do.
+  }
+  const wait = response.headers.get("Retry-After");
+  const busy = response.status === 503 && wait ? `Try again in ${wait} s.` : "";
+  return new Problem({
+    title: body.detail || body.title || response.statusText || `HTTP ${response.status}`,
+    hint: [body.hint, busy].filter(Boolean).join(" "),
+    code: body.code || "",
+    status: response.status,
+  });
+}
+
+export const search = (body, signal) =>
+  call("/v1/search", { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" }, signal });
+export const similar = (videoId, limit, signal) => call(`/v1/videos/${encodeURIComponent(videoId)}/similar?limit=${limit}`, { signal });
+export const version = () => call("/version");
