@@ -25,7 +25,7 @@ class IndexSettings(BaseSettings):
     `min_free_bytes` is the free space below which nothing is written; None means the larger of 5 % and 2 GB.
     """
 
-    model_config = SettingsConfigDict(env_prefix="HTAV_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="HTAV_", extra="ignore", frozen=True, env_ignore_empty=True)
 
     data_dir: Path = Path("data")
     database_url: str | None = Field(default=None, repr=False)

@@ -1,0 +1,74 @@
+"""Files that prove their own bytes: small JSON documents with a digest line, and block digests for large files.
+
+FAISS loads a file with flipped bits without a word, and so would a JSON parser; every byte of a snapshot is therefore
+covered by a digest of ours. Writers here are durable: content first, then the name.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from indexer.errors import IndexCorrupt
+from indexer.space import fsync_dir, storage_errors
+
+BLOCK_BYTES = 1 << 20
+TEMPORARY = ".tmp-"
+_REPAIR = "Run `htav verify`, which rebuilds what is damaged."
+
+
+def digest(data: bytes | memoryview) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def write_durable(path: Path, data: bytes | memoryview) -> None:
+    """Write a new file and wait for the disk; its name becomes durable with `fsync_dir` on the folder."""
+    with storage_errors(path), path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_durable(path: Path, data: bytes) -> None:
+    """Replace a file in one step: a reader sees the old content or the new, also after a power cut."""
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    write_durable(temporary, data)
+    with storage_errors(path):
+        temporary.replace(path)
+        fsync_dir(path.parent)
+
+
+def seal(document: dict[str, Any]) -> bytes:
+    """A JSON document on one line, its digest on the next."""
+    body = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+    return body + b"\n" + digest(body).encode() + b"\n"
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read what `seal` made. Raises IndexCorrupt on any other byte, FileNotFoundError when there is no file."""
+    body, _, rest = path.read_bytes().partition(b"\n")
+    if rest != digest(body).encode() + b"\n":
+        raise IndexCorrupt(f"{path.name} in {path.parent} is damaged.", _REPAIR)
+    document: dict[str, Any] = json.loads(body)
+    return document
+
+
+def block_digests(path: Path) -> dict[str, Any]:
+    """The manifest entry of a file: its size and one digest a block."""
+    with path.open("rb") as file:
+        blocks = [digest(block) for block in iter(lambda: file.read(BLOCK_BYTES), b"")]
+    return {"size": path.stat().st_size, "block": BLOCK_BYTES, "digests": blocks}
+
+
+def check_blocks(path: Path, entry: dict[str, Any]) -> None:
+    """Raise IndexCorrupt at the first block that differs from the manifest entry."""
+    if not path.exists():
+        raise IndexCorrupt(f"{path} is missing.", _REPAIR)
+    if path.stat().st_size != entry["size"]:
+        raise IndexCorrupt(f"{path} has {path.stat().st_size} bytes instead of {entry['size']}.", _REPAIR)
+    with path.open("rb") as file:
+        for number, expected in enumerate(entry["digests"]):
+            if digest(file.read(entry["block"])) != expected:
+                raise IndexCorrupt(f"{path} is damaged in block {number}.", _REPAIR)
