@@ -73,6 +73,6 @@ def mix(samples: np.ndarray, noise: np.ndarray, snr_db: float, rate: int) -> np.
     if signal_energy <= 0 or noise_energy <= 0:
         return samples
     gain = np.sqrt(signal_energy / (noise_energy * 10 ** (snr_db / 10)))
-    mixed = samples.astype(np.float32) + gain * noise
-    peak = float(np.abs(mixed).max())
-    return (mixed * min(1.0, 32000 / peak)).astype(np.int16)
+    mixed = samples.astype(np.float32) + np.float32(gain) * noise.astype(np.float32)
+    mixed *= min(1.0, 32000 / float(np.abs(mixed).max()))
+    return np.asarray(mixed, np.int16)

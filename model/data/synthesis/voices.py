@@ -55,7 +55,7 @@ class Voice:
 def draw_voice(random_source: random.Random, split: Split, sex: Sex | None = None) -> Voice:
     """A random voice of a split."""
     sexes: tuple[Sex, Sex] = ("woman", "man")
-    chosen = sex or random_source.choice(sexes)
+    chosen: Sex = random_source.choice(sexes) if sex is None else sex
     return Voice(
         sex=chosen,
         accent=random_source.choice(list(ACCENTS)),
