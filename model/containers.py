@@ -22,7 +22,7 @@ from av.sidedata.sidedata import SideData
 from model.errors import HtavError
 
 MediaCode = Literal[
-    "not_found", "unreadable", "unsupported_format", "unsupported_codec", "no_media_stream",
+    "not_found", "unreadable", "damaged", "unsupported_format", "unsupported_codec", "no_media_stream",
     "too_large", "too_long", "empty", "truncated", "decode_failed", "audio_decode_failed",
 ]  # fmt: skip
 
@@ -60,6 +60,17 @@ class MediaError(HtavError):
 
     def __reduce__(self) -> tuple[type["MediaError"], tuple[str, str, str]]:
         return MediaError, (self.code, self.message, self.hint)
+
+
+class Truncated(MediaError):
+    """Pictures were asked for behind the last one that can be decoded, which is shown until `end_s`."""
+
+    def __init__(self, message: str, end_s: float) -> None:
+        super().__init__("truncated", message, "The file is incomplete or damaged.")
+        self.end_s = end_s
+
+    def __reduce__(self) -> Any:
+        return Truncated, (self.message, self.end_s)
 
 
 @dataclass(frozen=True)
@@ -111,8 +122,10 @@ def open_media(path: str | Path) -> Iterator[av.container.InputContainer]:
         raise MediaError("too_large", message) from err
     except av.error.ArgumentError as err:
         raise MediaError("unsupported_format", f"{path.name} is not in a media format that HTAV reads.") from err
+    except PermissionError as err:
+        raise MediaError("unreadable", f"{path.name} may not be read by this user.") from err
     except (av.error.FFmpegError, OSError, ValueError) as err:
-        raise MediaError("unreadable", f"{path.name} cannot be opened: {_reason(err)}.") from err
+        raise MediaError("damaged", f"{path.name} is no media file or damaged: {_reason(err)}.") from err
     with container:
         _check_streams(container, path.name)
         yield container
@@ -158,20 +171,21 @@ def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     return False, d < 0, a < 0
 
 
-def probe(path: str | Path) -> Probe:
+def probe(path: str | Path, max_duration_s: float = MAX_DURATION_S) -> Probe:
     """Look at a file without decoding it (but for one frame), and refuse what breaks a limit."""
     with open_media(path) as container:
         video, audio = video_stream(container), audio_stream(container)
         if video is None and audio is None:
             _raise_nothing_to_decode(container, Path(path).name)
         declared = _declared_s(container)
+        _check_duration(declared, max_duration_s, Path(path).name)
         streams = [stream for stream in (video, audio) if stream is not None]
         end, first_picture = _walk(container, streams, video)
         if end <= 0:
             raise MediaError("empty", f"{Path(path).name} has no pictures and no sound in it.")
         if declared and end > 2 * declared + 60:  # one absurd time stamp must not stretch the file
             end = declared
-        _check_duration(end, Path(path).name)
+        _check_duration(end, max_duration_s, Path(path).name)
         transpose, flip_rows, flip_columns = orientation(first_picture) if first_picture else (False, False, False)
         width, height = (video.width, video.height) if video else (0, 0)
         return Probe(
@@ -241,12 +255,11 @@ def _check_streams(container: av.container.InputContainer, name: str) -> None:
                 f"{name} declares {float(stream.average_rate):.0f} frames a second; the limit is {MAX_FRAME_RATE}."
             )
             raise MediaError("too_large", message)
-    _check_duration(_declared_s(container), name)
 
 
-def _check_duration(duration_s: float, name: str) -> None:
-    if duration_s > MAX_DURATION_S:
-        message = f"{name} lasts {duration_s / 3600:.0f} hours; the limit is {MAX_DURATION_S / 3600:.0f}."
+def _check_duration(duration_s: float, limit_s: float, name: str) -> None:
+    if duration_s > limit_s:
+        message = f"{name} lasts {duration_s / 3600:.1f} hours; the limit is {limit_s / 3600:.1f}."
         raise MediaError("too_long", message, "Cut it into parts.")
 
 

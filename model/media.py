@@ -22,6 +22,7 @@ from model.containers import (
     MAX_PIXELS,
     MediaError,
     Probe,
+    Truncated,
     audio_stream,
     check_regular,
     open_media,
@@ -32,7 +33,7 @@ from model.containers import (
 )
 
 __all__ = [
-    "SAMPLE_RATE", "MediaError", "Probe", "clip_windows", "frame_times", "iter_frames", "probe", "read_audio",
+    "SAMPLE_RATE", "MediaError", "Probe", "Truncated", "clip_windows", "frame_times", "iter_frames", "probe", "read_audio",
     "read_frames", "read_image",
 ]  # fmt: skip
 
@@ -190,7 +191,7 @@ class _FrameCursor:
         end = self.shown[0] + max((self.shown[1].duration or 0) * time_base, END_SLACK_S)
         if min(time_s, declared) > end:
             message = f"The pictures of {self.name} end at {self.shown[0]:.1f} s, before {time_s:.1f} s."
-            raise MediaError("truncated", message, "The file is incomplete or damaged.")
+            raise Truncated(message, self.shown[0] + (self.shown[1].duration or 0) * time_base)
 
 
 @dataclass

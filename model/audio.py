@@ -1,0 +1,142 @@
+"""Audio encoder, Eqs 6-8: E_A = LSTM(AST(A)).
+
+Log-mel frames, a convolutional patch stem, a transformer over time-frequency patches, frequency rows averaged, then a
+bidirectional LSTM with residual at 12.5 tokens a second. Masks keep every result independent of batch mates.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from model.config import AudioConfig
+from model.transforms import log_mel
+
+TOKENS_PER_SECOND = 12.5
+CTC_SYMBOLS = "_ abcdefghijklmnopqrstuvwxyz'0123456789"  # the first is CTC's blank
+
+
+class AudioTokens(NamedTuple):
+    tokens: Tensor  # [C, A, d]
+    lengths: Tensor  # [C] valid tokens
+    ctc_logits: Tensor  # [C, frames at 25 a second, symbols], for the training loss alone
+    ctc_lengths: Tensor  # [C]
+
+
+class PatchStem(nn.Module):
+    """Log-mel [C, frames, mel] to patches [C, frames / 4, rows, width]: two strided convolutions, then bands to rows."""
+
+    def __init__(self, config: AudioConfig) -> None:
+        super().__init__()
+        channels = config.stem_channels
+        self.rows = config.frequency_rows
+        self.first = nn.Conv2d(1, channels, 3, stride=2, padding=1)
+        self.second = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
+        band = config.mel_bins // 4 // self.rows
+        self.project = nn.Linear(2 * channels * band, config.width)
+        self.row_code = nn.Parameter(torch.randn(self.rows, config.width) * 0.02)
+
+    def forward(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        C, frames, mel_bins = mel.shape
+        x = mel.unsqueeze(1)
+        for convolution in (self.first, self.second):
+            x = F.gelu(convolution(x))
+            lengths = (lengths + 1) // 2
+            x = x * length_mask(lengths, x.shape[2])[:, None, :, None]  # what padding would leak through the kernel
+        x = x.permute(0, 2, 1, 3)[..., : mel_bins // 4 // self.rows * self.rows]
+        x = x.unflatten(3, (self.rows, -1)).transpose(2, 3).flatten(3)  # [C, frames / 4, rows, channels * band]
+        return self.project(x) + self.row_code, lengths
+
+
+class AudioEncoder(nn.Module):
+    def __init__(self, config: AudioConfig, width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = PatchStem(config)
+        self.position = nn.Conv1d(config.width, config.width, 15, padding=7, groups=config.width)
+        self.blocks = nn.ModuleList(TransformerBlock(config.width, config.heads) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.ctc = nn.Linear(config.width, len(CTC_SYMBOLS))
+        self.lstm = nn.LSTM(config.width, config.lstm_hidden, batch_first=True, bidirectional=True)
+        self.merge = nn.Linear(2 * config.lstm_hidden, config.width)
+        self.project = nn.Linear(config.width, width)
+        self.out_norm = nn.LayerNorm(width)
+
+    def forward(self, waveforms: list[Tensor]) -> AudioTokens:
+        """Waveforms, each float [samples] in [-1, 1] at 16 kHz, to tokens [C, A, d] at 12.5 a second."""
+        mels = [log_mel(waveform, self.config.mel_bins) for waveform in waveforms]
+        lengths = torch.tensor([len(mel) for mel in mels], device=mels[0].device)
+        return self.encode_mel(nn.utils.rnn.pad_sequence(mels, batch_first=True), lengths)
+
+    def encode_mel(self, mel: Tensor, lengths: Tensor) -> AudioTokens:
+        """Padded log-mel [C, frames, mel] with valid `lengths` [C] to tokens."""
+        C = mel.shape[0]
+        if mel.shape[1] == 0:
+            mel = mel.new_zeros(C, 4, self.config.mel_bins)
+        patches, lengths = self.stem(mel, lengths)
+        spectral = self.spectrogram_transformer(patches, lengths)  # Eq. 6
+        pooled, token_lengths = _pool_pairs(spectral, lengths)
+        recurrent = self.recurrent(pooled, token_lengths)  # Eqs 7, 8
+        tokens = self.out_norm(self.project(recurrent))
+        return AudioTokens(tokens, token_lengths, self.ctc(spectral), lengths)
+
+    def spectrogram_transformer(self, patches: Tensor, lengths: Tensor) -> Tensor:
+        """Eq. 6: self-attention over all time-frequency patches [C, S, rows, width], then the mean over rows [C, S, width]."""
+        C, S, rows, width = patches.shape
+        valid = length_mask(lengths, S)
+        by_time = patches.mean(dim=2) * valid.unsqueeze(-1)
+        x = patches + self.position(by_time.transpose(1, 2)).transpose(1, 2).unsqueeze(2)
+        x = x.flatten(1, 2)
+        keys = valid.repeat_interleave(rows, dim=1)
+        for block in self.blocks:
+            x = block(x, keys)
+        spectral: Tensor = self.norm(x.unflatten(1, (S, rows)).mean(dim=2))
+        return spectral * valid.unsqueeze(-1)
+
+    def recurrent(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Eqs 7, 8: bidirectional LSTM over the valid tokens [C, A, width], with residual."""
+        C, A, width = tokens.shape
+        packed = pack_padded_sequence(tokens, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+        hidden, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=A)
+        merged: Tensor = tokens + self.merge(hidden)
+        return merged * length_mask(lengths, A).unsqueeze(-1)
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm self-attention and MLP with a key mask."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: int = 2) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width))
+
+    def forward(self, x: Tensor, keys: Tensor) -> Tensor:
+        C, S, width = x.shape
+        q, k, v = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        safe = keys | ~keys.any(
+            dim=1, keepdim=True
+        )  # a row with nothing valid attends everywhere; its output is masked later
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=safe[:, None, None, :])
+        x = x + self.out(attended.transpose(1, 2).flatten(2))
+        x = x + self.mlp(self.norm2(x))
+        return x
+
+
+def length_mask(lengths: Tensor, size: int) -> Tensor:
+    """Lengths [C] to a boolean mask [C, size], true where valid."""
+    return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
+
+
+def _pool_pairs(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Means of neighbouring pairs of valid steps: [C, S, width] to [C, ceil(S / 2), width]; invalid steps are zero."""
+    C, S, width = x.shape
+    if S % 2:
+        x = F.pad(x, (0, 0, 0, 1))
+    summed = x.unflatten(1, (-1, 2)).sum(dim=2)
+    pooled_lengths = (lengths + 1) // 2
+    counts = length_mask(lengths, 2 * summed.shape[1]).unflatten(1, (-1, 2)).sum(dim=2).clamp(min=1)
+    return summed / counts.unsqueeze(-1), pooled_lengths

@@ -1,0 +1,115 @@
+"""Between clips as media, clips as token sets, and clips as padded tensors."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.attention import ClipTokens
+from model.audio import TOKENS_PER_SECOND, AudioEncoder, AudioTokens, length_mask
+from model.tokens import TokenSet, dequantise, quantise
+from model.video import VideoEncoder
+
+
+@dataclass(frozen=True, eq=False)
+class ClipInput:
+    """One clip to encode. A missing modality is None.
+
+    frames: uint8 [T, S, S, 3], upright, squashed to the network's image size; frame_times: [T] seconds from the file's start.
+    audio: int16 [samples], mono, 16 kHz; audio_start_s: where in the file it starts.
+    """
+
+    frames: NDArray[np.uint8] | None
+    frame_times: NDArray[np.float32] | None
+    audio: NDArray[np.int16] | None
+    audio_start_s: float = 0.0
+
+
+def encode(clips: list[ClipInput], video: VideoEncoder, audio: AudioEncoder, width: int) -> list[TokenSet]:
+    """Encode a batch; clips with the same number of frames share a pass, and none is padded with frames."""
+    pictures: dict[int, tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]] = {}
+    for count in sorted({len(clip.frames) for clip in clips if clip.frames is not None}):
+        of_count = [i for i, clip in enumerate(clips) if clip.frames is not None and len(clip.frames) == count]
+        stacked = np.stack([clips[i].frames for i in of_count]).transpose(0, 1, 4, 2, 3)
+        encoded = video(video.trunk_features(torch.from_numpy(np.ascontiguousarray(stacked))))
+        for place, i in enumerate(of_count):
+            times = _step_times(clips[i].frame_times, int(encoded.steps.max()) + 1)[encoded.steps.numpy()]
+            pictures[i] = (encoded.tokens[place].numpy(), times, encoded.levels.numpy().astype(np.uint8))
+    sounds: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+    heard = [i for i, clip in enumerate(clips) if clip.audio is not None and len(clip.audio) >= 400]
+    if heard:
+        waves = [torch.from_numpy(np.asarray(clips[i].audio, dtype=np.float32) / 32768.0) for i in heard]
+        tokens, mask, steps = limit_audio(audio(waves), audio.config.max_tokens)
+        for place, i in enumerate(heard):
+            keep = mask[place]
+            start = clips[i].audio_start_s
+            sounds[i] = (tokens[place][keep].numpy(), (start + steps[place][keep].numpy()).astype(np.float32))
+    return [_token_set(pictures.get(i), sounds.get(i), width) for i in range(len(clips))]
+
+
+def limit_audio(encoded: AudioTokens, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Merge neighbours until each clip has at most `most` tokens: tokens [C, A, d], mask [C, A], times [C, A] in seconds.
+
+    Each clip is merged by its own whole factor, so that times stay uniform and a clip never depends on its batch.
+    """
+    C, S, d = encoded.tokens.shape
+    factor = ((encoded.lengths + most - 1) // most).clamp(min=1)
+    target = torch.arange(S).unsqueeze(0) // factor.unsqueeze(1)
+    valid = length_mask(encoded.lengths, S)
+    lengths = (encoded.lengths + factor - 1) // factor
+    A = max(int(lengths.max()), 1)
+    target = torch.where(valid, target, 0).clamp(max=A - 1)
+    merged = encoded.tokens.new_zeros(C, A, d).scatter_add(
+        1, target.unsqueeze(-1).expand(C, S, d), encoded.tokens * valid.unsqueeze(-1)
+    )
+    counts = merged.new_zeros(C, A).scatter_add(1, target, valid.to(merged.dtype)).clamp(min=1)
+    seconds = (torch.arange(A).unsqueeze(0) + 0.5) * factor.unsqueeze(1) / TOKENS_PER_SECOND
+    return merged / counts.unsqueeze(-1), length_mask(lengths, A), seconds
+
+
+def collate(token_sets: list[TokenSet], cells: int, width: int) -> ClipTokens:
+    """Pad token sets to one batch of tensors; `cells` is the number of video tokens a time step."""
+    C = len(token_sets)
+    V = max([1, *(len(item.video) for item in token_sets)])
+    A = max([1, *(len(item.audio) for item in token_sets)])
+    video, audio = np.zeros((C, V, width), np.float32), np.zeros((C, A, width), np.float32)
+    levels, places = np.zeros((C, V), np.int64), np.zeros((C, V), np.float32)
+    video_mask, audio_mask = np.zeros((C, V), bool), np.zeros((C, A), bool)
+    for row, item in enumerate(token_sets):
+        v, a = len(item.video), len(item.audio)
+        if v:
+            video[row, :v] = dequantise(item.video, item.video_scale)
+            levels[row, :v] = item.video_levels
+            places[row, :v] = step_places(v, cells)
+            video_mask[row, :v] = True
+        if a:
+            audio[row, :a] = dequantise(item.audio, item.audio_scale)
+            audio_mask[row, :a] = True
+    arrays = (video, video_mask, levels, places, audio, audio_mask)
+    return ClipTokens(*(torch.from_numpy(array) for array in arrays))
+
+
+def step_places(tokens: int, cells: int) -> NDArray[np.float32]:
+    """Each video token's place in the clip, in (0, 1), tokens running step by step."""
+    steps = max(tokens // cells, 1)
+    return ((np.arange(tokens) // cells + 0.5) / steps).astype(np.float32)
+
+
+def _step_times(times: NDArray[np.float32] | None, steps: int) -> NDArray[np.float32]:
+    """Frame times [T] to time steps: the mean of a step's frames (Video Swin halves time once)."""
+    if times is None:
+        raise ValueError("a clip with frames needs their times")
+    return np.asarray(times, np.float32).reshape(steps, -1).mean(axis=1)
+
+
+def _token_set(
+    pictures: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]] | None,
+    sounds: tuple[NDArray[np.float32], NDArray[np.float32]] | None,
+    width: int,
+) -> TokenSet:
+    nothing = np.zeros((0, width), np.float32), np.zeros(0, np.float32)
+    video, video_times, levels = pictures or (*nothing, np.zeros(0, np.uint8))
+    audio, audio_times = sounds or nothing
+    return TokenSet(*quantise(video), video_times, levels, *quantise(audio), audio_times)

@@ -1,0 +1,140 @@
+"""The network's shape as data: one frozen dataclass a part, one JSON file a preset (model/presets)."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import UnionType
+from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
+
+from model.errors import HtavError
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+class ConfigError(HtavError):
+    """A preset or a checkpoint's config.json cannot be understood."""
+
+    code: ClassVar[str] = "bad_config"
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """RoBERTa layers, the character branch and the temporal graph network (Eqs 2, 9, 10)."""
+
+    vocab_size: int
+    hidden: int
+    layers: int
+    heads: int
+    intermediate: int
+    max_positions: int
+    max_tokens: int
+    layer_norm_eps: float = 1e-12
+    char_width: int = 128
+    graph_layers: int = 1
+    graph_heads: int = 4
+    graph_window: int = 3
+    graph_neighbours: int = 4
+    tokenizer: str = "wordpiece"
+
+
+@dataclass(frozen=True)
+class VideoConfig:
+    """Frame trunk, Video Swin blocks and feature pyramid (Eq. 1). Lists run from the finest level to the coarsest."""
+
+    backbone: str
+    channels: tuple[int, ...]
+    taps: tuple[int, ...]
+    frames: int
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    map_sizes: tuple[int, ...]
+    grids: tuple[tuple[int, int], ...]
+    swin_blocks: int = 2
+    swin_heads: int = 8
+    swin_window: tuple[int, int, int] = (4, 3, 3)
+
+    @property
+    def max_tokens(self) -> int:
+        """V: tokens of a full clip."""
+        return self.time_steps * sum(rows * columns for rows, columns in self.grids)
+
+    @property
+    def time_steps(self) -> int:
+        return self.frames // 2 if self.backbone.startswith("swin3d") else self.frames
+
+
+@dataclass(frozen=True)
+class AudioConfig:
+    """Spectrogram transformer and bidirectional LSTM (Eqs 6-8)."""
+
+    width: int
+    layers: int
+    heads: int
+    mel_bins: int = 80
+    frequency_rows: int = 2
+    stem_channels: int = 32
+    lstm_hidden: int = 96
+    max_tokens: int = 64
+    pretrained: str | None = None
+
+
+@dataclass(frozen=True)
+class ConfidenceConfig:
+    """Calibrated lower bounds of the fused score for each band (DESIGN section 6)."""
+
+    high: float = 0.6
+    medium: float = 0.45
+    low: float = 0.3
+
+
+@dataclass(frozen=True)
+class RetrieverConfig:
+    preset: str
+    width: int
+    text: TextConfig
+    video: VideoConfig
+    audio: AudioConfig
+    dtw_gamma: float = 0.1
+    confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
+
+    @classmethod
+    def from_preset(cls, preset: str) -> "RetrieverConfig":
+        """Read model/presets/<preset>.json. Raises ConfigError for an unknown name."""
+        path = PRESETS / f"{preset}.json"
+        if not path.is_file():
+            known = ", ".join(sorted(found.stem for found in PRESETS.glob("*.json")))
+            raise ConfigError(f"there is no preset '{preset}'.", f"Choose one of: {known}.")
+        return cls.from_json(json.loads(path.read_text()))
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "RetrieverConfig":
+        config: RetrieverConfig = _build(cls, values, "config")
+        return config
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    """Turn JSON into the dataclass, tuple or number that the annotation `kind` asks for."""
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        unknown = set(value) - set(hints)
+        if unknown:
+            raise ConfigError(f"{where} has unknown entries: {', '.join(sorted(unknown))}.", "Is it of a newer HTAV?")
+        try:
+            return kind(**{name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()})  # type: ignore[operator]
+        except TypeError as err:
+            raise ConfigError(f"{where} is incomplete: {err}.", "Restore config.json from its source.") from err
+    if get_origin(kind) is tuple:
+        inner = get_args(kind)[0]
+        return tuple(_build(inner, item, where) for item in value)
+    if get_origin(kind) in (Union, UnionType) or value is None:
+        return value
+    if kind is float and isinstance(value, int):
+        return float(value)
+    if not isinstance(value, kind):
+        raise ConfigError(f"{where} should be {kind.__name__}, not {value!r}.", "Restore config.json from its source.")
+    return value

@@ -1,0 +1,108 @@
+"""What the network looked at and listened to: for moments (when) and explanations (why)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.attention import ClipTokens
+from model.fusion import FusionHead, PairScores
+from model.text import TextEncoding
+from model.tokens import TokenSet
+
+
+@dataclass(frozen=True, eq=False)
+class Relevance:
+    """How well each instant answers the query: `times` [M] ascending, seconds; `scores` [M], cosine-like."""
+
+    times: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """DESIGN section 6: where each text token looked (rows sum to 1 over frames) and what it heard (exact zeros kept)."""
+
+    tokens: list[str]
+    frames: list[float]
+    video_attention: list[list[float]]
+    audio_times: list[float]
+    audio_kept: list[list[float]]
+    audio_alignment: list[list[float]]
+    gates: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.__dict__, "frames": [{"t_s": time} for time in self.frames]}
+
+
+def relevance(head: FusionHead, text: TextEncoding, clip: ClipTokens, token_set: TokenSet) -> Relevance:
+    """Score every frame and audio token of one clip against one query (text without padding, B = C = 1).
+
+    An instant's score is the token-weighted best cosine: over the frame's cells for pictures, and for sound over what
+    survives the threshold and the alignment. The two are mixed by the share each modality has in the evidence.
+    """
+    pair = head(text, clip)
+    weights = pair.cls_weights[0]  # [N]
+    curves: list[tuple[NDArray[np.float32], NDArray[np.float32], float]] = []
+    if len(token_set.video):
+        query = F.normalize(head.video_text.query(text.tokens[0]), dim=-1)
+        cosine = query @ F.normalize(clip.video[0], dim=-1).T  # [N, V]
+        times, step = np.unique(token_set.video_times, return_inverse=True)
+        by_step = torch.full((len(weights), len(times)), -1.0)
+        by_step = by_step.scatter_reduce(1, torch.from_numpy(step).expand(len(weights), -1), cosine, "amax")
+        curves.append((times, (weights @ by_step).numpy(), float(pair.video[0, 0])))
+    if len(token_set.audio) and pair.audio_block is not None:
+        block = pair.audio_block
+        query = F.normalize(head.audio_text.query(text.tokens[0]), dim=-1)
+        cosine = query @ F.normalize(clip.audio[0], dim=-1).T  # [N, A]
+        share = block.attended.weights[0, 0] / block.attended.weights[0, 0].amax(dim=1, keepdim=True).clamp(min=1e-6)
+        heard = (weights.unsqueeze(1) * share * cosine.clamp(min=0.0)).sum(dim=0)
+        curves.append((token_set.audio_times, heard.numpy(), float(pair.audio[0, 0])))
+    return _mixed(curves)
+
+
+def _mixed(curves: list[tuple[NDArray[np.float32], NDArray[np.float32], float]]) -> Relevance:
+    if not curves:
+        return Relevance(np.zeros(0, np.float32), np.zeros(0, np.float32))
+    grid = np.unique(np.concatenate([times for times, _, _ in curves]))
+    evidence = np.array([score for _, _, score in curves]) * 8.0
+    share = np.exp(evidence - evidence.max())
+    share /= share.sum()
+    total = np.zeros(len(grid))
+    for (times, scores, _), weight in zip(curves, share, strict=True):
+        spread = scores.std() or 1.0  # a curve's shape matters here, not its level
+        total += weight * np.interp(grid, times, (scores - scores.mean()) / spread)
+    return Relevance(grid.astype(np.float32), total.astype(np.float32))
+
+
+def explain(pair: PairScores, text: TextEncoding, token_set: TokenSet) -> Explanation:
+    """Explain the score of one query (without padding) and one clip."""
+    N = text.tokens.shape[1]
+    audio = pair.audio_block
+    heard = len(token_set.audio) if audio is not None else 0
+    times, step = np.unique(token_set.video_times, return_inverse=True)
+    attention = np.zeros((N, len(times)))
+    if len(times):
+        np.add.at(attention.T, step, pair.video_block.weights[0, 0].numpy().T)
+    gates = {"modality": _rounded(pair.gate[0]), "token": _rounded(pair.cls_weights[0])}
+    if audio is not None:
+        gates["order"] = round(float(audio.order), 4)
+    return Explanation(
+        text.words[0][:N],
+        [round(float(time), 3) for time in times],
+        np.round(attention, 6).tolist(),
+        [round(float(time), 3) for time in token_set.audio_times[:heard]],
+        _rounded(audio.kept[0, 0]) if audio is not None and heard else [[] for _ in range(N)],
+        _rounded(audio.aligned[0, 0]) if audio is not None and heard else [[] for _ in range(N)],
+        gates,
+    )
+
+
+def _rounded(values: Tensor) -> Any:
+    """To JSON numbers; a weight that is not exactly zero never becomes zero by rounding."""
+    exact = values.double().numpy()
+    return np.where((exact != 0) & (abs(exact) < 1e-6), np.sign(exact) * 1e-6, np.round(exact, 6)).tolist()

@@ -1,0 +1,199 @@
+"""The retriever: one object that encodes queries and clips, shortlists, reranks and explains."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from huggingface_hub import ModelHubMixin
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from model import checkpoint
+from model.attention import ClipTokens
+from model.clips import ClipInput, collate, encode
+from model.config import RetrieverConfig
+from model.explain import Explanation, Relevance, explain, relevance
+from model.fusion import CoarseEncoder, FusionHead, PairScores
+from model.text import TextEncoder, TextEncoding, load_tokenizer
+from model.tokens import TokenSet
+
+Float32 = NDArray[np.float32]
+BOTH = ("video", "audio")
+
+
+class Scores(NamedTuple):
+    """Cosines of one query with C clips, each [C]; a modality that a clip lacks is NaN."""
+
+    fused: Float32
+    video: Float32
+    audio: Float32
+
+
+class Retriever(nn.Module, ModelHubMixin):
+    """The whole network. `query_only` leaves out the video and audio encoders, and with them timm and torchvision."""
+
+    def __init__(self, config: RetrieverConfig, tokenizer: Tokenizer, *, query_only: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.query_only = query_only
+        self.text = TextEncoder(config.text, config.width, tokenizer)
+        self.fusion = FusionHead(config.width, len(config.video.channels), config.dtw_gamma)
+        self.coarse = CoarseEncoder(config.width)
+        self.cells = sum(rows * columns for rows, columns in config.video.grids)
+        self.card = ""
+        self._weights_digest: str | None = None
+        if not query_only:
+            from model.audio import AudioEncoder
+            from model.video import VideoEncoder
+
+            self.video = VideoEncoder(config.video, config.width)
+            self.audio = AudioEncoder(config.audio, config.width)
+
+    # ---- checkpoints -------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(cls, path_or_hub_id: str | Path, *, query_only: bool = False) -> "Retriever":  # type: ignore[override]
+        """Load a checkpoint folder, or fetch one from the model hub.
+
+        Parameters
+        ----------
+        path_or_hub_id: a local folder, or a hub id `owner/name`.
+        query_only: load what queries and reranking need, not the encoders of clips.
+
+        Raises
+        ------
+        CheckpointError: a file is missing or altered, or the hub cannot be reached.
+        """
+        folder = checkpoint.resolve(path_or_hub_id)
+        config, digests = checkpoint.read_config(folder)
+        checkpoint.check_digests(folder, digests)
+        with torch.random.fork_rng(devices=[]):  # building draws initial weights; the caller's random state stays
+            retriever = cls(config, load_tokenizer(folder / checkpoint.TOKENIZER), query_only=query_only)
+        state = checkpoint.read_weights(folder, query_only)
+        try:
+            retriever.load_state_dict(state)
+        except RuntimeError as err:
+            raise checkpoint.CheckpointError(f"the weights in {folder} do not fit its config: {err}", "") from err
+        card = folder / checkpoint.CARD
+        retriever.card = card.read_text() if card.is_file() else ""
+        retriever._weights_digest = digests[checkpoint.WEIGHTS]
+        return retriever.eval()
+
+    @classmethod
+    def embedded(cls, *, query_only: bool = False) -> "Retriever":
+        """The checkpoint shipped with HTAV; needs no network."""
+        return cls.from_pretrained(checkpoint.EMBEDDED, query_only=query_only)
+
+    @classmethod
+    def from_preset(cls, preset: str, *, pretrained: bool = False, seed: int = 0) -> "Retriever":
+        """A new network of the preset's shape; `pretrained` starts its trunks from their publishers' weights."""
+        from model.training.start import start_from_preset
+
+        return start_from_preset(preset, pretrained=pretrained, seed=seed)
+
+    def save_pretrained(self, path: str | Path, **_: Any) -> None:  # type: ignore[override]
+        """Write a self-contained checkpoint folder (safetensors, fp16)."""
+        if self.query_only:
+            raise checkpoint.CheckpointError(
+                "a query-only retriever lacks encoders and cannot be saved.", "Load it whole."
+            )
+        tokenizer = self.text.tokenizer.to_str()
+        checkpoint.write(Path(path), self.config, self.state_dict(), tokenizer, self.card)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with anything that changes tokens."""
+        digest = self._weights_digest or checkpoint.state_digest(self.state_dict())
+        return checkpoint.fingerprint(self.config, digest)
+
+    @property
+    def name(self) -> str:
+        return f"htav-{self.config.preset}@{self.fingerprint[:4]}"
+
+    def train(self, mode: bool = True) -> "Retriever":
+        """Training mode; the frame trunk's batch statistics stay frozen, so that no clip depends on its batch."""
+        super().train(mode)
+        if not self.query_only:
+            self.video.trunk.eval()
+        return self
+
+    # ---- encoding ----------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def encode_text(self, texts: list[str]) -> TextEncoding:
+        """Encode B queries: tokens [B, N, d], mask [B, N], pooled [B, d], words, unknown words, whether understood."""
+        encoding: TextEncoding = self.text(texts)
+        return encoding
+
+    @torch.inference_mode()
+    def encode_clips(self, clips: list[ClipInput]) -> list[TokenSet]:
+        """Encode a batch of clips to token sets. Each clip's tokens are its own: the batch does not change them."""
+        return encode(clips, self.video, self.audio, self.config.width)
+
+    # ---- coarse ------------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def coarse_vectors(self, token_sets: list[TokenSet]) -> Float32:
+        """Coarse vectors [C, 3 d] of clips: video | audio | fused, L2-normalised, zeros where missing."""
+        vectors: Float32 = self.coarse.clips(self.collate(token_sets)).numpy()
+        return vectors
+
+    @torch.inference_mode()
+    def coarse_query(self, text: TextEncoding, modalities: tuple[str, ...] = BOTH) -> Float32:
+        """Query vectors [B, 3 d]; the shortlist's score is their inner product with the coarse vectors."""
+        vectors: Float32 = self.coarse.queries(text.pooled, modalities).numpy()
+        return vectors
+
+    # ---- fusion ------------------------------------------------------------------------------------------------------
+
+    def collate(self, token_sets: list[TokenSet]) -> ClipTokens:
+        return collate(token_sets, self.cells, self.config.width)
+
+    def pair_scores(self, text: TextEncoding, clips: ClipTokens) -> PairScores:
+        """All B x C scores with gradients, for training; see FusionHead."""
+        pairs: PairScores = self.fusion(text, clips)
+        return pairs
+
+    @torch.inference_mode()
+    def rerank(
+        self, text: TextEncoding, row: int, token_sets: list[TokenSet], modalities: tuple[str, ...] = BOTH
+    ) -> Scores:
+        """The full fusion of query `row` with each clip. A clip with none of the modalities asked for scores 0."""
+        if not token_sets:
+            nothing = np.zeros(0, np.float32)
+            return Scores(nothing, nothing, nothing)
+        clips = self.collate(token_sets).only(modalities)
+        pairs = self.fusion(text.row(row), clips)
+        seen, heard = clips.video_mask.any(dim=1), clips.audio_mask.any(dim=1)
+        return Scores(_array(pairs.fused), _array(pairs.video, seen), _array(pairs.audio, heard))
+
+    @torch.inference_mode()
+    def relevance(
+        self, text: TextEncoding, row: int, token_set: TokenSet, modalities: tuple[str, ...] = BOTH
+    ) -> Relevance:
+        """How well each instant of a clip answers query `row`."""
+        return relevance(self.fusion, text.row(row), self.collate([token_set]).only(modalities), token_set)
+
+    @torch.inference_mode()
+    def explain(self, text: TextEncoding, row: int, token_set: TokenSet) -> Explanation:
+        """Attention, alignment and gates behind the score of query `row` with a clip."""
+        query = text.row(row)
+        return explain(self.fusion(query, self.collate([token_set])), query, token_set)
+
+    def confidence(self, score: float) -> str:
+        """The calibrated band of a fused score: high, medium, low or none."""
+        bands = self.config.confidence
+        for band in ("high", "medium", "low"):
+            if score >= getattr(bands, band):
+                return band
+        return "none"
+
+
+def _array(scores: Tensor, present: Tensor | None = None) -> Float32:
+    """The only row of scores [1, C] as numpy [C], NaN where not present."""
+    row = scores[0] if present is None else scores[0].masked_fill(~present, float("nan"))
+    array: Float32 = row.float().numpy()
+    return array

@@ -1,0 +1,199 @@
+"""Text encoder, Eqs 2, 9, 10: E_T = TGN(RoBERTa(t)), with a character branch for spelling.
+
+The query path loads this module, so its RoBERTa layers are our own (equal to transformers' RobertaModel in a test) and it
+needs `tokenizers` alone. English only.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Encoding, Tokenizer
+from torch import Tensor, nn
+
+from model.config import TextConfig
+from model.graph import TemporalGraphNetwork
+
+CHARACTERS = "_ abcdefghijklmnopqrstuvwxyz'0123456789"  # index 0 stands for padding and for any other character
+
+
+@dataclass(frozen=True)
+class TextEncoding:
+    """B encoded queries. The valid tokens of a row come first."""
+
+    tokens: Tensor  # [B, N, d]
+    mask: Tensor  # [B, N]
+    pooled: Tensor  # [B, d]
+    words: list[list[str]]
+    unknown: list[list[str]]
+    understood: list[bool]
+
+    def row(self, index: int) -> "TextEncoding":
+        """The single query `index`, without padding."""
+        n = int(self.mask[index].sum())
+        return TextEncoding(
+            self.tokens[index : index + 1, :n],
+            self.mask[index : index + 1, :n],
+            self.pooled[index : index + 1],
+            [self.words[index]],
+            [self.unknown[index]],
+            [self.understood[index]],
+        )
+
+
+class RobertaEmbeddings(nn.Module):
+    """Word, position and type embeddings; positions start after the padding index, as in RobertaModel."""
+
+    def __init__(self, config: TextConfig, pad_id: int) -> None:
+        super().__init__()
+        self.pad_id = pad_id
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden)
+        self.position_embeddings = nn.Embedding(config.max_positions, config.hidden)
+        self.token_type_embeddings = nn.Embedding(1, config.hidden)
+        self.LayerNorm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        B, N = ids.shape
+        positions = mask.long().cumsum(dim=1) * mask + self.pad_id
+        embedded = (
+            self.word_embeddings(ids) + self.token_type_embeddings.weight[0] + self.position_embeddings(positions)
+        )
+        normed: Tensor = self.LayerNorm(embedded)
+        return normed
+
+
+class RobertaLayer(nn.Module):
+    """One post-norm transformer layer of BERT and RoBERTa."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        hidden, self.heads = config.hidden, config.heads
+        self.query, self.key, self.value = (nn.Linear(hidden, hidden) for _ in range(3))
+        self.attention_out = nn.Linear(hidden, hidden)
+        self.attention_norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
+        self.intermediate = nn.Linear(hidden, config.intermediate)
+        self.output = nn.Linear(config.intermediate, hidden)
+        self.output_norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        B, N, hidden = x.shape
+        q, k, v = (
+            part(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
+        )
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
+        x = self.attention_norm(x + self.attention_out(attended.transpose(1, 2).flatten(2)))
+        normed: Tensor = self.output_norm(x + self.output(F.gelu(self.intermediate(x))))
+        return normed
+
+
+class CharacterBranch(nn.Module):
+    """Spelling beside meaning: convolutions over the sentence's characters, averaged over each token's span.
+
+    Its output enters through a gate that starts at zero, so that the first step is the plain RoBERTa state.
+    """
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        width = config.char_width
+        self.embedding = nn.Embedding(len(CHARACTERS), width)
+        self.convolutions = nn.ModuleList(nn.Conv1d(width, width, 5, padding=2) for _ in range(2))
+        self.out = nn.Linear(width, config.hidden)
+        self.gate = nn.Parameter(torch.zeros(config.hidden))
+
+    def forward(self, characters: Tensor, spans: Tensor) -> Tensor:
+        """Character ids [B, S] and token spans [B, N, S] (rows sum to 1 or 0) to [B, N, hidden]."""
+        x = self.embedding(characters).transpose(1, 2)
+        present = (characters > 0).unsqueeze(1)
+        for convolution in self.convolutions:
+            x = (x + F.gelu(convolution(x))) * present
+        gated: Tensor = self.gate * self.out(spans @ x.transpose(1, 2))
+        return gated
+
+
+class TextEncoder(nn.Module):
+    """Queries to text tokens E_T [B, N, d] and a pooled vector t [B, d]."""
+
+    def __init__(self, config: TextConfig, width: int, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = tokenizer
+        pad_token = "<pad>" if tokenizer.token_to_id("<pad>") is not None else "[PAD]"
+        pad_id = tokenizer.token_to_id(pad_token)
+        unknown_token = "<unk>" if tokenizer.token_to_id("<unk>") is not None else "[UNK]"
+        self.unknown_id = tokenizer.token_to_id(unknown_token)
+        tokenizer.enable_truncation(config.max_tokens)
+        tokenizer.enable_padding(pad_id=pad_id, pad_token=pad_token)
+        self.embeddings = RobertaEmbeddings(config, pad_id)
+        self.layers = nn.ModuleList(RobertaLayer(config) for _ in range(config.layers))
+        self.characters = CharacterBranch(config)
+        self.project = nn.Linear(config.hidden, width)
+        self.norm = nn.LayerNorm(width)
+        self.graph = TemporalGraphNetwork(config, width)
+        self.pool_score = nn.Linear(width, 1)
+        nn.init.zeros_(self.pool_score.weight)
+        self.pool_out = nn.Linear(width, width)
+        nn.init.eye_(self.pool_out.weight)
+        nn.init.zeros_(self.pool_out.bias)
+
+    def contextual(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Eq. 9: RoBERTa's last hidden states [B, N, hidden]."""
+        x: Tensor = self.embeddings(ids, mask)
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x
+
+    def forward(self, texts: list[str]) -> TextEncoding:
+        encodings = self.tokenizer.encode_batch(texts)
+        device = self.embeddings.word_embeddings.weight.device
+        ids = torch.tensor([encoding.ids for encoding in encodings], device=device)
+        present = torch.tensor([encoding.attention_mask for encoding in encodings], device=device).bool()
+        state = self.contextual(ids, present)
+        state = state + self.characters(*(part.to(device) for part in character_spans(texts, encodings)))
+        nodes = self.norm(self.project(state))
+        nodes = self.graph(nodes, present)  # Eqs 2, 10
+        # the first token ([CLS]) was the graph's global node; special tokens are not words
+        special = torch.tensor([encoding.special_tokens_mask for encoding in encodings], device=device).bool()
+        tokens, mask = nodes[:, 1:], (present & ~special)[:, 1:]
+        n = max(int(mask.sum(dim=1).max()), 1)
+        tokens, mask = tokens[:, :n], mask[:, :n]
+        return TextEncoding(tokens, mask, self.pool(tokens, mask), *self.words(texts, encodings))
+
+    def pool(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """The query vector t [B, d]: an attention-weighted mean of the tokens."""
+        scores = self.pool_score(tokens).squeeze(-1).masked_fill(~mask, -1e4)
+        weights = scores.softmax(dim=1) * mask
+        pooled: Tensor = self.pool_out((weights.unsqueeze(-1) * tokens).sum(dim=1))
+        return pooled
+
+    def words(self, texts: list[str], encodings: list[Encoding]) -> tuple[list[list[str]], list[list[str]], list[bool]]:
+        """Each query's tokens as written, those not in the vocabulary, and whether any token can be understood."""
+        words, unknown, understood = [], [], []
+        for text, encoding in zip(texts, encodings, strict=True):
+            real = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
+            written = [text[slice(*encoding.offsets[place])] for place in real]
+            known = [encoding.ids[place] != self.unknown_id for place in real]
+            words.append(written)
+            unknown.append([word for word, is_known in zip(written, known, strict=True) if not is_known])
+            understood.append(
+                any(ok and any(c.isalnum() for c in word) for word, ok in zip(written, known, strict=True))
+            )
+        return words, unknown, understood
+
+
+def character_spans(texts: list[str], encodings: list[Encoding]) -> tuple[Tensor, Tensor]:
+    """Character ids [B, S] and, for each token, equal weights over its characters [B, N, S]."""
+    B, N = len(texts), len(encodings[0].ids)
+    S = max(1, *(max(end for _, end in encoding.offsets) for encoding in encodings))
+    ids, spans = torch.zeros(B, S, dtype=torch.long), torch.zeros(B, N, S)
+    for row, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
+        lowered = text.lower()[:S]
+        ids[row, : len(lowered)] = torch.tensor([max(CHARACTERS.find(c), 0) for c in lowered], dtype=torch.long)
+        for place, (start, end) in enumerate(encoding.offsets):
+            if end > start:
+                spans[row, place, start:end] = 1.0 / (end - start)
+    return ids, spans
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    return Tokenizer.from_file(str(path))

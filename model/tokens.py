@@ -1,0 +1,90 @@
+"""The encoded clip as data: what the indexer stores and the reranker reads. numpy only, so that storing needs no torch.
+
+A *token set* keeps each token as int8 with one scale a token (DESIGN section 1). Record layout, little endian:
+`V, A, d` as uint16, a uint16 version, then video tokens, audio tokens (int8), the scales and times (float32), the levels.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOKEN_FORMAT = 1
+_HEADER = struct.Struct("<4H")
+
+Int8 = NDArray[np.int8]
+Float32 = NDArray[np.float32]
+UInt8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class TokenSet:
+    """One encoded clip.
+
+    video [V, d] and audio [A, d] are int8; multiplied by `video_scale` [V] and `audio_scale` [A] they are the tokens.
+    `video_times` [V] and `audio_times` [A] are seconds from the start of the file; `video_levels` [V] is the pyramid level.
+    V or A is 0 where the clip has no pictures or no sound.
+    """
+
+    video: Int8
+    video_scale: Float32
+    video_times: Float32
+    video_levels: UInt8
+    audio: Int8
+    audio_scale: Float32
+    audio_times: Float32
+
+    def to_bytes(self) -> bytes:
+        V, d = self.video.shape
+        A, audio_d = self.audio.shape
+        if audio_d != d:
+            raise ValueError(f"video tokens have width {d}, audio tokens {audio_d}")
+        parts: list[NDArray[Any]] = [
+            self.video,
+            self.audio,
+            self.video_scale,
+            self.video_times,
+            self.audio_scale,
+            self.audio_times,
+            self.video_levels,
+        ]
+        return _HEADER.pack(V, A, d, TOKEN_FORMAT) + b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
+
+    @classmethod
+    def from_bytes(cls, data: bytes | memoryview) -> "TokenSet":
+        """Read a record. Raises ValueError when its length or version does not fit."""
+        if len(data) < _HEADER.size:
+            raise ValueError(f"a token record has at least {_HEADER.size} bytes, got {len(data)}")
+        V, A, d, version = _HEADER.unpack_from(data)
+        if version != TOKEN_FORMAT:
+            raise ValueError(f"token format {version} is not {TOKEN_FORMAT}")
+        expected = _HEADER.size + (V + A) * (d + 8) + V
+        if len(data) != expected:
+            raise ValueError(f"a token record of {V} + {A} tokens has {expected} bytes, got {len(data)}")
+        offset = _HEADER.size
+
+        def take(dtype: type[np.generic], *shape: int) -> NDArray[Any]:
+            nonlocal offset
+            count = int(np.prod(shape))
+            array = np.frombuffer(data, dtype=dtype, count=count, offset=offset).reshape(shape)
+            offset += array.nbytes
+            return array
+
+        video, audio = take(np.int8, V, d), take(np.int8, A, d)
+        video_scale, video_times = take(np.float32, V), take(np.float32, V)
+        audio_scale, audio_times = take(np.float32, A), take(np.float32, A)
+        return cls(video, video_scale, video_times, take(np.uint8, V), audio, audio_scale, audio_times)
+
+
+def quantise(tokens: Float32) -> tuple[Int8, Float32]:
+    """Tokens [M, d] to int8 with a scale per token [M]: the largest entry of each token becomes 127."""
+    scale = np.abs(tokens).max(axis=1, initial=0.0) / 127.0
+    safe = np.where(scale > 0, scale, 1.0)
+    return np.rint(tokens / safe[:, None]).astype(np.int8), scale.astype(np.float32)
+
+
+def dequantise(tokens: Int8, scale: Float32) -> Float32:
+    """The inverse of `quantise`, to half a step: [M, d] float32."""
+    return tokens.astype(np.float32) * scale[:, None]

@@ -1,0 +1,114 @@
+"""A new network of a preset's shape, its trunks random or from their publishers."""
+
+import string
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import Tensor
+
+from model import checkpoint
+from model.config import RetrieverConfig
+from model.retriever import Retriever
+from model.text import TextEncoder, load_tokenizer
+from model.training import trunks
+
+_LAYER_NAMES = {
+    "attention.self.query": "query",
+    "attention.self.key": "key",
+    "attention.self.value": "value",
+    "attention.output.dense": "attention_out",
+    "attention.output.LayerNorm": "attention_norm",
+    "intermediate.dense": "intermediate",
+    "output.dense": "output",
+    "output.LayerNorm": "output_norm",
+}
+
+
+def start_from_preset(preset: str, *, pretrained: bool, seed: int) -> Retriever:
+    """Build a retriever; the same seed gives the same weights. The caller's random state is left alone.
+
+    Raises ConfigError for an unknown preset, TrunkUnavailableError when a publisher's weights cannot be had.
+    """
+    config = RetrieverConfig.from_preset(preset)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        retriever = Retriever(config, _tokenizer(config))
+    if pretrained:
+        load_trunks(retriever)
+    return retriever.eval()
+
+
+def load_trunks(retriever: Retriever) -> None:
+    """Put the publishers' weights into the trunks of a retriever of the compact or paper preset."""
+    config = retriever.config
+    if config.preset == "compact":
+        lite2 = trunks.lite2_state()
+        wanted = retriever.video.trunk.net.state_dict()
+        retriever.video.trunk.net.load_state_dict({name: lite2[name] for name in wanted})
+        load_roberta(retriever.text, trunks.minilm_state()[0])
+    elif config.preset == "paper":
+        swin = trunks.swin3d_state()
+        retriever.video.trunk.load_state_dict({n: swin[n] for n in retriever.video.trunk.state_dict()})
+        load_roberta(retriever.text, trunks.roberta_state()[0])
+        retriever.audio.pretrained.net.load_state_dict(trunks.ast_state())
+
+
+def load_roberta(text: TextEncoder, state: dict[str, Tensor]) -> None:
+    """Load weights under the names of transformers' RobertaModel into our embeddings and layers."""
+    ours: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if name.startswith("embeddings."):
+            rows = 1 if "token_type" in name else None  # both models feed the first type alone
+            ours[name] = value[:rows] if rows else value
+        elif name.startswith("encoder.layer."):
+            number, rest = name.removeprefix("encoder.layer.").split(".", 1)
+            part, kind = rest.rsplit(".", 1)
+            ours[f"layers.{number}.{_LAYER_NAMES[part]}.{kind}"] = value
+    missing, unexpected = text.load_state_dict(ours, strict=False)
+    lost = [name for name in missing if name.startswith(("embeddings.", "layers."))]
+    if lost or unexpected:
+        raise checkpoint.CheckpointError(f"these RoBERTa weights do not fit: {lost or unexpected}.")
+
+
+def _tokenizer(config: RetrieverConfig) -> Tokenizer:
+    if config.preset == "tiny":
+        return tiny_tokenizer(config.text.vocab_size)
+    if config.preset == "paper":
+        return load_tokenizer(trunks.roberta_state()[1])
+    shipped = checkpoint.EMBEDDED / checkpoint.TOKENIZER
+    return load_tokenizer(shipped if shipped.is_file() else trunks.minilm_state()[1])
+
+
+def tiny_tokenizer(size: int) -> Tokenizer:
+    """A WordPiece tokenizer of letters, pairs of letters and a few words, made from nothing, for tests."""
+    letters = string.ascii_lowercase + string.digits
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{c}" for c in letters), *",.?!':;-"]
+    pieces += [
+        "a",
+        "the",
+        "and",
+        "with",
+        "in",
+        "of",
+        "dog",
+        "cat",
+        "man",
+        "woman",
+        "red",
+        "blue",
+        "green",
+        "says",
+        "car",
+    ]
+    pairs = (f"{prefix}{first}{second}" for first in letters for second in "aeiouthrn" for prefix in ("", "##"))
+    vocabulary: dict[str, int] = {}
+    for piece in [*pieces, *pairs]:
+        if len(vocabulary) < size:
+            vocabulary.setdefault(piece, len(vocabulary))
+    tokenizer = Tokenizer(models.WordPiece(vocab=vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])]
+    )
+    return tokenizer
