@@ -25,7 +25,7 @@ from indexer.catalog import Catalog
 from indexer.errors import UnknownJob
 from indexer.holder import Holder
 from indexer.lease import Lease, claim, end, note
-from indexer.tables import Job, JobEvent, JobFile, JobState, VideoState
+from indexer.tables import Job, JobEvent, JobFile, JobState, VideoState, stored_name
 from indexer.ulid import new_ulid
 
 __all__ = [
@@ -51,7 +51,7 @@ def submit(
 
 def enqueue(session: Session, paths: Sequence[str | Path], *, kind: str, options: Mapping[str, Any]) -> str:
     """`submit` as part of a larger transaction."""
-    job = Job(id=new_ulid(), kind=kind, paths=[str(path) for path in paths], options=dict(options))
+    job = Job(id=new_ulid(), kind=kind, paths=[stored_name(path) for path in paths], options=dict(options))
     session.add(job)
     session.flush()
     note(session, job.id, "state", {"state": JobState.QUEUED})

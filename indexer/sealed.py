@@ -30,6 +30,12 @@ def write_durable(path: Path, data: bytes | memoryview) -> None:
         os.fsync(file.fileno())
 
 
+def fsync_file(path: Path) -> None:
+    """Wait for the disk to have a file that a library wrote."""
+    with storage_errors(path), path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def replace_durable(path: Path, data: bytes) -> None:
     """Replace a file in one step: a reader sees the old content or the new, also after a power cut."""
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")

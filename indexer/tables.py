@@ -117,10 +117,15 @@ class FileName(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        return None if value is None else value.translate(_BYTE_ESCAPES)
+        return None if value is None else stored_name(value)
 
 
-def file_path(root: str, path: str) -> Path:
+def stored_name(path: str | Path) -> str:
+    """A path as the catalog keeps it; the inverse of `file_path`."""
+    return str(path).translate(_BYTE_ESCAPES)
+
+
+def file_path(root: str, path: str = "") -> Path:
     """The file on disk that a stored root and path name."""
     return Path(os.path.join(root, path).translate(_BYTE_ORIGINALS))
 
@@ -290,6 +295,11 @@ class Job(Base):
     lease_pid: Mapped[int | None]
     lease_pid_start: Mapped[int | None] = mapped_column(BigInteger)
     lease_until: Mapped[datetime | None]
+
+    @property
+    def file_paths(self) -> list[Path]:
+        """The files and folders asked for, as the disk knows them."""
+        return [file_path(path) for path in self.paths]
 
 
 class JobFile(Base):
