@@ -32,7 +32,9 @@ def relative(path: Path) -> str:
 
 
 def test_no_module_is_longer_than_400_lines() -> None:
-    sizes = {relative(p): len(p.read_text().splitlines()) for p in python_files(*ROOMS, "migrations", "tests", "benchmarks")}
+    sizes = {
+        relative(p): len(p.read_text().splitlines()) for p in python_files(*ROOMS, "migrations", "tests", "benchmarks")
+    }
     assert len(sizes) > 10
     assert {name: lines for name, lines in sizes.items() if lines > 400} == {}
 
@@ -53,7 +55,11 @@ def docstring_end(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def test_every_module_says_why_it_exists() -> None:
-    silent = [relative(p) for p in python_files(*ROOMS) if p.name != "__init__.py" and not ast.get_docstring(ast.parse(p.read_text()))]
+    silent = [
+        relative(p)
+        for p in python_files(*ROOMS)
+        if p.name != "__init__.py" and not ast.get_docstring(ast.parse(p.read_text()))
+    ]
     assert silent == []
 
 
@@ -65,7 +71,9 @@ def code_without_text(source: str) -> str:
     """The module as the interpreter sees it: comments and docstrings may speak of what code must not do."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
             node.body[0] = ast.Pass()
     return ast.unparse(tree)
 
@@ -82,10 +90,15 @@ def test_the_one_allowed_load_reads_weights_only() -> None:
         for node in ast.walk(ast.parse((ROOT / name).read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
     ]
-    assert all({"weights_only": True} == {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg == "weights_only"} for call in calls)
+    assert all(
+        {"weights_only": True} == {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg == "weights_only"}
+        for call in calls
+    )
 
 
-@pytest.mark.parametrize("source", ["import pickle", "torch.load(path)", "np.load(path, allow_pickle=True)", "from joblib import load"])
+@pytest.mark.parametrize(
+    "source", ["import pickle", "torch.load(path)", "np.load(path, allow_pickle=True)", "from joblib import load"]
+)
 def test_the_search_for_unpickling_has_teeth(source: str) -> None:
     assert UNSAFE.search(code_without_text(source))
 
@@ -146,8 +159,12 @@ def test_htav_commands_and_options_named_in_documents_exist(document: Path) -> N
         name, *words = re.split(r"\s+[|#&>]", line)[0].split()[1:]
         for alternative in name.split("|"):
             assert alternative in group.commands, line  # type: ignore[attr-defined]
-            options = {option for param in group.commands[alternative].params for option in param.opts + param.secondary_opts}  # type: ignore[attr-defined]
-            assert {w.partition("=")[0].strip("[]") for w in words if w.startswith(("-", "[-"))} <= options | {"--help"}, line
+            options = {
+                option for param in group.commands[alternative].params for option in param.opts + param.secondary_opts
+            }  # type: ignore[attr-defined]
+            assert {w.partition("=")[0].strip("[]") for w in words if w.startswith(("-", "[-"))} <= options | {
+                "--help"
+            }, line
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
@@ -236,9 +253,11 @@ def test_the_wheel_holds_all_that_a_service_needs(tmp_path: Path) -> None:
     source = tmp_path / "source"
     import shutil
 
-    shutil.copytree(ROOT, source, ignore=lambda folder, names: ignore & set(names) if Path(folder) == ROOT else {"__pycache__"})
+    shutil.copytree(
+        ROOT, source, ignore=lambda folder, names: ignore & set(names) if Path(folder) == ROOT else {"__pycache__"}
+    )
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(source)],
+        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", f"--wheel-dir={tmp_path}", str(source)],
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

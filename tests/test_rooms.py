@@ -21,7 +21,15 @@ MAY_IMPORT = {
     "migrations": {"migrations", "indexer"},
 }
 OURS = set(MAY_IMPORT) | {"tests", "benchmarks"}
-HEAVY_FOR_QUERIES = ("transformers", "torchvision", "timm", "accelerate", "tensorboard", "matplotlib", "espeakng_loader")
+HEAVY_FOR_QUERIES = (
+    "transformers",
+    "torchvision",
+    "timm",
+    "accelerate",
+    "tensorboard",
+    "matplotlib",
+    "espeakng_loader",
+)
 
 
 def modules(room: str) -> list[Path]:
@@ -36,7 +44,11 @@ def imported(tree: ast.AST, package: str) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom):
             base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             yield node.lineno, ".".join([*base, *([node.module] if node.module else [])])
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"importlib.import_module", "import_module", "__import__"}:
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {
+            "importlib.import_module",
+            "import_module",
+            "__import__",
+        }:
             if node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
                 yield node.lineno, node.args[0].value
 
@@ -76,13 +88,17 @@ def test_the_check_sees_a_door_in_the_wrong_wall(package: str, source: str) -> N
 
 def loaded_after(statement: str) -> set[str]:
     """The top-level packages in sys.modules of a new interpreter that ran `statement`."""
-    code = f"{statement}\nimport sys\nsys.stdout.write(' '.join(sorted({{name.partition('.')[0] for name in sys.modules}})))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    code = f"{statement}\nimport sys\nsys.stdout.write(' '.join({{name.partition('.')[0] for name in sys.modules}}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["model", "model.errors", "model.media", "model.tokens", "indexer.sandbox", "indexer.decode"])
+@pytest.mark.parametrize(
+    "module", ["model", "model.errors", "model.media", "model.tokens", "indexer.sandbox", "indexer.decode"]
+)
 def test_modules_that_must_not_import_torch(module: str) -> None:
     assert "torch" not in loaded_after(f"import {module}")
 
