@@ -9,6 +9,10 @@ HtavError
     │   ├── NothingIndexed        no snapshot was ever published
     │   ├── IndexCorrupt          a digest does not match
     │   └── CatalogUnusable       the database cannot be opened or is newer than this program
+    ├── PathRefused               a path that was given cannot be indexed: nothing was touched
+    │   ├── PathNotFound          it does not exist and never did
+    │   ├── OutsideMediaRoot      it lies in no folder whose files may be indexed
+    │   └── NothingToIndex        there is no media file in it
     ├── LeaseLost                 another worker owns the job now: stop without writing
     └── UnknownJob | UnknownVideo an identifier that the catalog does not hold
 """
@@ -66,6 +70,30 @@ class CatalogUnusable(IndexUnusable):
     """The catalog's database cannot be opened, read or migrated."""
 
     code = "catalog_unusable"
+
+
+class PathRefused(IndexerError):
+    """A path that was asked for cannot be indexed."""
+
+    code = "path_refused"
+
+
+class PathNotFound(PathRefused):
+    """Neither the disk nor the catalog knows the path."""
+
+    code = "path_not_found"
+
+
+class OutsideMediaRoot(PathRefused):
+    """The path, links resolved, lies outside every media root."""
+
+    code = "outside_media_root"
+
+
+class NothingToIndex(PathRefused):
+    """No media file lies there."""
+
+    code = "nothing_to_index"
 
 
 class LeaseLost(IndexerError):

@@ -33,8 +33,8 @@ from model.containers import (
 )
 
 __all__ = [
-    "SAMPLE_RATE", "MediaError", "Probe", "Truncated", "clip_windows", "frame_times", "iter_frames", "probe", "read_audio",
-    "read_frames", "read_image",
+    "SAMPLE_RATE", "MediaError", "Probe", "Truncated", "clip_windows", "frame_times", "iter_frames", "probe",
+    "read_audio", "read_frames", "read_image",
 ]  # fmt: skip
 
 SAMPLE_RATE = 16_000

@@ -185,7 +185,7 @@ def test_no_sound_is_not_an_error_but_undecodable_sound_is(tmp_path: Path) -> No
     path.write_bytes(data)
     with pytest.raises(media.MediaError) as caught:
         media.read_audio(path)
-    assert caught.value.code in ("audio_decode_failed", "unreadable")
+    assert caught.value.code in ("audio_decode_failed", "damaged")
 
 
 def test_a_cut_file_is_known_by_what_can_be_read(tmp_path: Path) -> None:
@@ -202,7 +202,8 @@ def test_a_cut_file_is_known_by_what_can_be_read(tmp_path: Path) -> None:
     media.read_frames(path, [0.5, 1.5], SIZE)
     with pytest.raises(media.MediaError) as caught:
         media.read_frames(path, [0.5, 3.9], SIZE)
-    assert caught.value.code == "truncated"
+    assert isinstance(caught.value, media.Truncated) and caught.value.code == "truncated"
+    assert caught.value.end_s == pytest.approx(probe.duration_s, abs=0.2)
 
 
 def test_cover_art_is_no_video(tmp_path: Path) -> None:
@@ -235,7 +236,7 @@ def test_what_is_no_media_file_has_a_code(tmp_path: Path, content: bytes | None,
     with pytest.raises(media.MediaError) as caught:
         media.probe(path)
     assert caught.value.code == (code or caught.value.code)
-    assert caught.value.code in ("not_found", "empty", "unreadable", "unsupported_format", "no_media_stream")
+    assert caught.value.code in ("not_found", "empty", "damaged", "unsupported_format", "no_media_stream")
 
 
 def test_images_are_read_upright_and_squashed(tmp_path: Path) -> None:

@@ -1,0 +1,230 @@
+"""The parent's end of decoding: starts child processes, bounds their time, and says what a dead child died of.
+
+    with Decoder(max_duration_s=...) as decoder:
+        seen = decoder.probe(path)
+        for clip in decoder.read(path, seen, windows, frames=8, size=260): ...
+
+A child serves several small files and at most ten minutes of media, then a new one takes over. Nothing a child sends is
+trusted: lengths are checked before memory is given. One decoder belongs to one thread. Imports no torch.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.errors import IndexerError
+from indexer.sample import PART_S, Window, span_s
+from indexer.sandbox import LENGTHS
+from model.media import SAMPLE_RATE, Probe
+
+MIN_CPU_S = 60.0
+CPU_FACTOR = 4.0
+WALL_FACTOR = 1.5
+PROBE_CPU_S = 120.0
+MAX_HEADER = 1 << 20
+CHUNK = 1 << 20
+RETRYABLE = frozenset({"timeout", "oom_killed", "decoder_crashed", "encode_failed", "unreadable", "not_found"})
+
+
+class FileFailed(IndexerError):
+    """One file cannot be indexed. `terminal` codes would fail in the same way again and are not retried."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code  # type: ignore[misc]  # the file's, not the class's
+
+    @property
+    def terminal(self) -> bool:
+        return self.code not in RETRYABLE
+
+
+class FileCut(FileFailed):
+    """The pictures end at `end_s`, before a window that was asked for."""
+
+    def __init__(self, message: str, end_s: float) -> None:
+        super().__init__("truncated", message)
+        self.end_s = end_s
+
+
+@dataclass(frozen=True)
+class DecodedClip:
+    """The pixels and the sound of one window; `problem` is (code, message) where a damaged half was left out."""
+
+    window: Window
+    frames: NDArray[np.uint8] | None
+    frame_times: NDArray[np.float32] | None
+    audio: NDArray[np.int16] | None
+    problem: tuple[str, str] | None = None
+
+
+class Decoder:
+    """A child process at a time, started when needed."""
+
+    def __init__(self, max_duration_s: float = 24 * 3600.0, *, cpu_s: float | None = None) -> None:
+        self.max_duration_s = max_duration_s
+        self._cpu_s = cpu_s  # overrides the limits, in tests
+        self._child: subprocess.Popen[bytes] | None = None
+        self._media_s = 0.0
+        self._deadline = 0.0
+
+    def probe(self, path: Path) -> Probe:
+        request = {"do": "probe", "path": str(path), "max_duration_s": self.max_duration_s}
+        for header, _ in self._ask(request, PROBE_CPU_S, 0):
+            if header.get("kind") == "probe":
+                return Probe(**{field.name: header[field.name] for field in fields(Probe)})
+        raise FileFailed("decoder_crashed", "The decoder gave no answer.")
+
+    def read(self, path: Path, seen: Probe, windows: list[Window], frames: int, size: int) -> Iterator[DecodedClip]:
+        """Decode these windows, at most PART_S of media. Raises FileFailed, after the windows that could be read."""
+        media_s = span_s(windows)
+        if self._media_s + media_s > PART_S:
+            self.close()
+        self._media_s += media_s
+        request = {
+            "do": "read",
+            "path": str(path),
+            "windows": [list(asdict(window).values()) for window in windows],
+            "frames": frames,
+            "size": size,
+            "has_video": seen.has_video,
+            "has_audio": seen.has_audio,
+        }
+        by_ordinal = {window.ordinal: window for window in windows}
+        longest_s = max(window.end_s - window.start_s for window in windows)
+        limit = frames * size * size * 3 + 2 * round((longest_s + 1) * SAMPLE_RATE)
+        for header, payload in self._ask(request, max(MIN_CPU_S, CPU_FACTOR * media_s), limit):
+            if header.get("kind") == "cut":
+                raise FileCut(str(header["message"]), float(header["end_s"]))
+            yield _decoded(header, payload, by_ordinal, frames, size)
+
+    def close(self) -> None:
+        """End the child, whatever it is doing."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            for pipe in (self._child.stdin, self._child.stdout):
+                if pipe is not None:
+                    pipe.close()
+            self._child, self._media_s = None, 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, request: dict[str, Any], cpu_s: float, limit: int) -> Iterator[tuple[dict[str, Any], bytearray]]:
+        """Send a request and give the messages that answer it; a reader that stops early ends the child."""
+        cpu_s = self._cpu_s or cpu_s
+        complete = False
+        try:
+            child = self._started()
+            self._deadline = time.monotonic() + WALL_FACTOR * cpu_s
+            line = json.dumps({**request, "cpu_s": cpu_s}).encode() + b"\n"
+            _write(child, line)
+            while True:
+                header, payload = self._receive(child, limit)
+                if header["kind"] in ("done", "error"):
+                    complete = header.get("code") != "oom_killed"
+                    break
+                yield header, payload
+            if header["kind"] == "error":
+                raise FileFailed(str(header["code"]), str(header["message"]))
+        finally:
+            if not complete:
+                self.close()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._child is None:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "indexer.sandbox"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                env=_environment(),
+                cwd="/",
+            )
+        return self._child
+
+    def _receive(self, child: subprocess.Popen[bytes], limit: int) -> tuple[dict[str, Any], bytearray]:
+        header_length, payload_length = LENGTHS.unpack(self._exactly(child, LENGTHS.size))
+        if header_length > MAX_HEADER or payload_length > limit:
+            raise FileFailed("decoder_crashed", "The decoder sent more than was asked for.")
+        header = json.loads(self._exactly(child, header_length))
+        return header, self._exactly(child, payload_length)
+
+    def _exactly(self, child: subprocess.Popen[bytes], length: int) -> bytearray:
+        assert child.stdout is not None
+        data = bytearray(length)
+        view = memoryview(data)
+        while view:
+            ready, _, _ = select.select([child.stdout], [], [], max(self._deadline - time.monotonic(), 0.0))
+            if not ready:
+                raise FileFailed("timeout", "Decoding took longer than its share of time.")
+            count = os.readv(child.stdout.fileno(), [view[:CHUNK]])
+            if not count:
+                raise _cause_of_death(child)
+            view = view[count:]
+        return data
+
+
+def _decoded(
+    header: dict[str, Any], payload: bytearray, windows: dict[int, Window], frames: int, size: int
+) -> DecodedClip:
+    """Turn a message into arrays; a message that does not add up comes from a broken child."""
+    window, times, samples = windows.get(header.get("ordinal", -1)), header.get("times"), header.get("samples")
+    count = len(times) if isinstance(times, list) else -1
+    if window is None or count not in (0, frames) or not isinstance(samples, int):
+        raise FileFailed("decoder_crashed", "The decoder sent a message that makes no sense.")
+    pixels = count * size * size * 3
+    if len(payload) != pixels + 2 * samples:
+        raise FileFailed("decoder_crashed", "The decoder sent a message of the wrong length.")
+    problem = header.get("problem")
+    return DecodedClip(
+        window,
+        np.frombuffer(payload, np.uint8, pixels).reshape(count, size, size, 3) if count else None,
+        np.asarray(times, np.float32) if count else None,
+        np.frombuffer(payload, np.int16, samples, offset=pixels) if samples else None,
+        (str(problem[0]), str(problem[1])) if problem else None,
+    )
+
+
+def _write(child: subprocess.Popen[bytes], line: bytes) -> None:
+    assert child.stdin is not None
+    try:
+        child.stdin.write(line)
+        child.stdin.flush()
+    except BrokenPipeError as err:
+        raise _cause_of_death(child) from err
+
+
+def _cause_of_death(child: subprocess.Popen[bytes]) -> FileFailed:
+    status = child.wait()
+    if status == -signal.SIGXCPU:
+        return FileFailed("timeout", "Decoding used more processor time than its share.")
+    if status == -signal.SIGKILL:
+        return FileFailed("oom_killed", "The decoder was killed, most likely for want of memory.")
+    name = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+    return FileFailed("decoder_crashed", f"The decoder died ({name}).")
+
+
+def _environment() -> dict[str, str]:
+    """No secrets for the child, one thread, and this very installation of the packages."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH") if name in os.environ}
+    here = str(Path(__file__).resolve().parents[1])
+    return kept | {"PYTHONPATH": here, "PYTHONUNBUFFERED": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
