@@ -1,8 +1,8 @@
 """The two cross-attention blocks: video-text (Eqs 3, 4) and audio-text (Eqs 11-13).
 
 Both answer, for each text token n and each clip, with one vector indexed by text token. A block's output for one token is
-`W o_n + s_n u_n + (1 - s_n) b`: what was attended (o), the token itself as far as it was found (the paper's affinity, s), and
-a learned "not found" direction (b). So a token's evidence survives the later sum over modalities and tokens.
+`E_n = W o_n + s_n u_n + (1 - s_n) b`: what was attended (o), the token itself as far as it was found (the paper's affinity,
+s), and a learned "not found" direction (b). So a token's evidence survives the later sum over modalities and tokens.
 
 Every function here works on all B x C pairs; nothing is shared between pairs.
 """
@@ -44,14 +44,50 @@ class ClipTokens:
         )
 
 
-class Attended(NamedTuple):
-    output: Tensor  # [B, C, N, d], zero for padding and for clips without the modality
-    affinity: Tensor  # [B, C, N] how well each token was found, a cosine
-    weights: Tensor  # [B, C, N, V or A] where it was found
+@dataclass(frozen=True, eq=False)
+class FusedTokens:
+    """A block's output E [B, C, N, d] in factors.
+
+    What follows needs only inner products with E and weighted sums of it, so E itself, 100 times the size of its factors,
+    is formed by `dense` alone: to be read beside the paper, and in tests as the slow reference.
+    """
+
+    weights: Tensor  # [B, C, N, K] attention over keys
+    keys: Tensor  # [C, K, d] unit vectors
+    share: Tensor  # [B, C, N] how far each token was found, 0 to 1
+    found: Tensor  # [B, N, d] unit vectors u
+    missing: Tensor  # [d] unit vector b
+    project: Tensor  # [d, d] W
+    valid: Tensor  # [B, C, N] false for padding and for clips without the modality
+
+    def dense(self) -> Tensor:
+        """E [B, C, N, d] as the equations write it."""
+        B, C, N, K = self.weights.shape
+        attended = torch.einsum("bcnk,ckd->bcnd", self.weights, self.keys) @ self.project.T
+        share = self.share.unsqueeze(-1)
+        output = attended + share * self.found.unsqueeze(1) + (1.0 - share) * self.missing
+        return output * self.valid.unsqueeze(-1)
+
+    def dot(self, vector: Tensor) -> Tensor:
+        """<E_n, vector> for a vector [d]: [B, C, N]."""
+        B, C, N, K = self.weights.shape
+        attended = torch.einsum("bcnk,ck->bcn", self.weights, self.keys @ (self.project.T @ vector))
+        absent = self.missing @ vector
+        return (attended + self.share * (self.found @ vector - absent).unsqueeze(1) + absent) * self.valid
+
+    def pool(self, weights: Tensor) -> Tensor:
+        """sum_n weights_n E_n for weights [B, C, N]: [B, C, d]."""
+        B, C, N, K = self.weights.shape
+        weights = weights * self.valid
+        over_keys = torch.einsum("bcn,bcnk->cbk", weights, self.weights)
+        attended = torch.bmm(over_keys, self.keys).transpose(0, 1) @ self.project.T
+        shared = weights * self.share
+        absent = (weights - shared).sum(dim=-1, keepdim=True) * self.missing
+        return attended + torch.einsum("bcn,bnd->bcd", shared, self.found) + absent
 
 
 class Evidence(nn.Module):
-    """Attended vectors and affinities to a block's output, [B, C, N, d]."""
+    """Attention and affinity to a block's output."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -63,13 +99,12 @@ class Evidence(nn.Module):
         self.slope = nn.Parameter(torch.tensor(6.0))
         self.offset = nn.Parameter(torch.tensor(-3.0))
 
-    def forward(self, attended: Tensor, affinity: Tensor, tokens: Tensor, valid: Tensor) -> Tensor:
-        B, C, N, d = attended.shape
-        share = torch.sigmoid(self.slope * affinity + self.offset).unsqueeze(-1)
-        found = F.normalize(self.found(tokens), dim=-1).unsqueeze(1)  # [B, 1, N, d]
+    def forward(self, weights: Tensor, keys: Tensor, affinity: Tensor, tokens: Tensor, valid: Tensor) -> FusedTokens:
+        B, C, N, K = weights.shape
+        share = torch.sigmoid(self.slope * affinity + self.offset)
+        found = F.normalize(self.found(tokens), dim=-1)
         missing = F.normalize(self.missing, dim=0)
-        output: Tensor = self.attended(attended) + share * (found - missing) + missing
-        return output * valid.unsqueeze(-1)
+        return FusedTokens(weights, keys, share, found, missing, self.attended.weight, valid)
 
 
 class VideoTextAttention(nn.Module):
@@ -91,7 +126,7 @@ class VideoTextAttention(nn.Module):
         nn.init.zeros_(self.span.bias)
         self.evidence = Evidence(width)
 
-    def forward(self, tokens: Tensor, mask: Tensor, clips: ClipTokens) -> Attended:
+    def forward(self, tokens: Tensor, mask: Tensor, clips: ClipTokens) -> "VideoAttended":
         B, N, d = tokens.shape
         keys, membership, back = temporal_scales(clips, self.levels)  # [C, K, d], [C, K, G], [C, K, V]
         unit = F.normalize(keys, dim=-1)
@@ -106,10 +141,20 @@ class VideoTextAttention(nn.Module):
         share = span / torch.where(norm > 0, norm, 1.0)
         weights = exponential * torch.einsum("bcng,ckg->bcnk", share, membership)  # Eq. 3, gated
         affinity = (weights * cosine).sum(dim=-1)
-        attended = torch.einsum("bcnk,ckd->bcnd", weights, unit)
         valid = mask.unsqueeze(1) & clips.video_mask.any(dim=1).view(1, -1, 1)
-        output = self.evidence(attended, affinity, tokens, valid)  # Eq. 4
-        return Attended(output, affinity * valid, torch.einsum("bcnk,ckv->bcnv", weights, back))
+        output = self.evidence(weights, unit, affinity, tokens, valid)  # Eq. 4
+        return VideoAttended(output, affinity * valid, weights, back)
+
+
+class VideoAttended(NamedTuple):
+    output: FusedTokens
+    affinity: Tensor  # [B, C, N] how well each token was found, a cosine
+    key_weights: Tensor  # [B, C, N, K]
+    shares: Tensor  # [C, K, V] each token's share in each key
+
+    def weights(self) -> Tensor:
+        """Where each token was found, [B, C, N, V]."""
+        return torch.einsum("bcnk,ckv->bcnv", self.key_weights, self.shares)
 
 
 def temporal_scales(clips: ClipTokens, levels: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -173,24 +218,17 @@ class AudioTextAttention(nn.Module):
         kept_affinity, aligned_affinity = (kept * cosine).sum(dim=-1), (aligned * cosine).sum(dim=-1)
         order = order.squeeze(-1)
         affinity = (1.0 - order) * kept_affinity + order * aligned_affinity
-        attended = torch.einsum("bcna,cad->bcnd", weights, unit)
         valid = mask.unsqueeze(1) & clips.audio_mask.any(dim=1).view(1, -1, 1)
-        output = self.evidence(attended, affinity, tokens, valid)  # Eq. 12
-        return AlignedAudio(
-            Attended(output, affinity * valid, weights),
-            kept,
-            aligned,
-            kept_affinity * valid,
-            aligned_affinity * valid,
-            order,
-        )
+        output = self.evidence(weights, unit, affinity, tokens, valid)  # Eq. 12
+        kept_affinity, aligned_affinity = kept_affinity * valid, aligned_affinity * valid
+        return AlignedAudio(output, weights, kept, aligned, kept_affinity, aligned_affinity, order)
 
     def threshold(self, cosine: Tensor, audio_mask: Tensor) -> Tensor:
         """Eq. 11 with a dynamic threshold: weights [B, C, N, A] with exact zeros; what the null token takes is left out."""
         B, C, N, A = cosine.shape
         scores = (self.scale * cosine).masked_fill(~audio_mask[None, :, None, :], -1e4)
         scores = torch.cat([scores, self.null.expand(B, C, N, 1)], dim=-1)
-        weights: Tensor = entmax_bisect(scores, self.alpha, dim=-1, n_iter=24)
+        weights: Tensor = entmax_bisect(scores, self.alpha, dim=-1, n_iter=12 if self.training else 24)
         return weights[..., :A] * audio_mask[None, :, None, :]
 
     def align(self, cosine: Tensor, mask: Tensor, audio_mask: Tensor) -> Tensor:
@@ -203,7 +241,8 @@ class AudioTextAttention(nn.Module):
 
 
 class AlignedAudio(NamedTuple):
-    attended: Attended
+    output: FusedTokens
+    weights: Tensor  # [B, C, N, A] where each token was heard
     kept: Tensor  # [B, C, N, A] thresholded attention, exact zeros kept
     aligned: Tensor  # [B, C, N, A] soft-DTW rows
     kept_affinity: Tensor  # [B, C, N]

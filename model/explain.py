@@ -59,7 +59,7 @@ def relevance(head: FusionHead, text: TextEncoding, clip: ClipTokens, token_set:
         block = pair.audio_block
         query = F.normalize(head.audio_text.query(text.tokens[0]), dim=-1)
         cosine = query @ F.normalize(clip.audio[0], dim=-1).T  # [N, A]
-        share = block.attended.weights[0, 0] / block.attended.weights[0, 0].amax(dim=1, keepdim=True).clamp(min=1e-6)
+        share = block.weights[0, 0] / block.weights[0, 0].amax(dim=1, keepdim=True).clamp(min=1e-6)
         heard = (weights.unsqueeze(1) * share * cosine.clamp(min=0.0)).sum(dim=0)
         curves.append((token_set.audio_times, heard.numpy(), float(pair.audio[0, 0])))
     return _mixed(curves)
@@ -87,7 +87,7 @@ def explain(pair: PairScores, text: TextEncoding, token_set: TokenSet) -> Explan
     times, step = np.unique(token_set.video_times, return_inverse=True)
     attention = np.zeros((N, len(times)))
     if len(times):
-        np.add.at(attention.T, step, pair.video_block.weights[0, 0].numpy().T)
+        np.add.at(attention.T, step, pair.video_block.weights()[0, 0].numpy().T)
     gates = {"modality": _rounded(pair.gate[0]), "token": _rounded(pair.cls_weights[0])}
     if audio is not None:
         gates["order"] = round(float(audio.order), 4)

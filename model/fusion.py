@@ -6,7 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.attention import AlignedAudio, Attended, AudioTextAttention, ClipTokens, VideoTextAttention
+from model.attention import (
+    AlignedAudio,
+    AudioTextAttention,
+    ClipTokens,
+    FusedTokens,
+    VideoAttended,
+    VideoTextAttention,
+)
 from model.text import TextEncoding
 
 
@@ -16,7 +23,7 @@ class PairScores(NamedTuple):
     fused: Tensor
     video: Tensor
     audio: Tensor
-    video_block: Attended
+    video_block: VideoAttended
     audio_block: AlignedAudio | None  # None when no clip has sound
     gate: Tensor  # [B, N] the modality gate g
     cls_weights: Tensor  # [B, N] what the text alone says of each token's weight in CLS
@@ -42,31 +49,31 @@ class FusionHead(nn.Module):
         video = self.video_text(text.tokens, text.mask, clips)
         context = text.pooled.unsqueeze(1).expand(B, N, d)
         gate = self.modality_gate(torch.cat([text.tokens, context], dim=-1)).squeeze(-1).clamp(-3.0, 3.0).exp()
+        seen = (video.output, torch.ones_like(gate))
+        video_score = self.score([seen], text)
         if not bool(clips.audio_mask.any()):
-            score = self.score(video.output, text)
-            return PairScores(score, score, torch.zeros_like(score), video, None, gate, self.token_weights(text))
+            nothing = torch.zeros_like(video_score)
+            return PairScores(video_score, video_score, nothing, video, None, gate, self.token_weights(text))
         audio = self.audio_text(text.tokens, text.mask, text.pooled, clips)
-        sound = gate[:, None, :, None] * audio.attended.output
-        return PairScores(
-            self.score(video.output + sound, text),  # Eqs 14, 15
-            self.score(video.output, text),
-            self.score(sound, text),
-            video,
-            audio,
-            gate,
-            self.token_weights(text),
-        )
+        heard = (audio.output, gate)
+        fused, audio_score = self.score([seen, heard], text), self.score([heard], text)
+        return PairScores(fused, video_score, audio_score, video, audio, gate, self.token_weights(text))
 
     def token_weights(self, text: TextEncoding) -> Tensor:
         logits = self.cls_text(text.tokens).squeeze(-1).masked_fill(~text.mask, -1e4)
         return logits.softmax(dim=1) * text.mask
 
-    def score(self, fused: Tensor, text: TextEncoding) -> Tensor:
-        """Eq. 5: CLS attends over the fused tokens [B, C, N, d]; its cosine with the query vector, [B, C]. 0 for nothing."""
-        logits = fused @ self.cls + self.cls_text(text.tokens).squeeze(-1).unsqueeze(1)
-        weights = logits.masked_fill(~text.mask.unsqueeze(1), -1e4).softmax(dim=-1)
-        summary = torch.einsum("bcn,bcnd->bcd", weights * text.mask.unsqueeze(1), fused)
-        return F.cosine_similarity(summary, text.pooled.unsqueeze(1), dim=-1, eps=1e-6)
+    def score(self, blocks: list[tuple[FusedTokens, Tensor]], text: TextEncoding) -> Tensor:
+        """Eqs 14, 15 and 5: the gated sum of the blocks' outputs, CLS over it, its cosine with the query vector: [B, C].
+
+        `blocks` are outputs with a gate [B, N] each. A pair with no valid token scores 0.
+        """
+        logits = self.cls_text(text.tokens).squeeze(-1).unsqueeze(1)  # [B, 1, N]
+        for block, gate in blocks:
+            logits = logits + gate.unsqueeze(1) * block.dot(self.cls)
+        weights = logits.masked_fill(~text.mask.unsqueeze(1), -1e4).softmax(dim=-1) * text.mask.unsqueeze(1)
+        summary = torch.stack([block.pool(weights * gate.unsqueeze(1)) for block, gate in blocks]).sum(dim=0)  # Eq. 14
+        return F.cosine_similarity(summary, text.pooled.unsqueeze(1), dim=-1, eps=1e-6)  # Eqs 5, 15
 
 
 class CoarseEncoder(nn.Module):

@@ -1,6 +1,8 @@
 """A new network of a preset's shape, its trunks random or from their publishers."""
 
+import json
 import string
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -43,9 +45,10 @@ def load_trunks(retriever: Retriever) -> None:
     config = retriever.config
     if config.preset == "compact":
         lite2 = trunks.lite2_state()
+        minilm, published = trunks.minilm_state()
         wanted = retriever.video.trunk.net.state_dict()
         retriever.video.trunk.net.load_state_dict({name: lite2[name] for name in wanted})
-        load_roberta(retriever.text, trunks.minilm_state()[0])
+        load_roberta(retriever.text, fit_embeddings(minilm, load_tokenizer(published), retriever.text))
     elif config.preset == "paper":
         swin = trunks.swin3d_state()
         retriever.video.trunk.load_state_dict({n: swin[n] for n in retriever.video.trunk.state_dict()})
@@ -76,7 +79,42 @@ def _tokenizer(config: RetrieverConfig) -> Tokenizer:
     if config.preset == "paper":
         return load_tokenizer(trunks.roberta_state()[1])
     shipped = checkpoint.EMBEDDED / checkpoint.TOKENIZER
-    return load_tokenizer(shipped if shipped.is_file() else trunks.minilm_state()[1])
+    return load_tokenizer(shipped) if shipped.is_file() else english_tokenizer(trunks.minilm_state()[1])
+
+
+def english_tokenizer(published: Path) -> Tokenizer:
+    """The published WordPiece tokenizer without its unused and non-ASCII pieces.
+
+    HTAV speaks English only: a word in another script becomes unknown, which the service can say, and the embeddings of
+    2,894 pieces need not be shipped.
+    """
+    values = json.loads(published.read_text())
+    vocabulary = values["model"]["vocab"]
+    kept = [piece for piece in sorted(vocabulary, key=vocabulary.__getitem__) if _is_english(piece)]
+    values["model"]["vocab"] = {piece: place for place, piece in enumerate(kept)}
+    tokens = [token for token in values["added_tokens"] if token["content"] in values["model"]["vocab"]]
+    values["added_tokens"] = [{**token, "id": kept.index(token["content"])} for token in tokens]
+    for token in values["post_processor"].get("special_tokens", {}).values():
+        token["ids"] = [kept.index(piece) for piece in token["tokens"]]
+    for side in ("sep", "cls"):
+        if side in values["post_processor"]:
+            piece = values["post_processor"][side][0]
+            values["post_processor"][side] = [piece, kept.index(piece)]
+    if values.get("padding"):
+        values["padding"]["pad_id"] = kept.index(values["padding"]["pad_token"])
+    return Tokenizer.from_str(json.dumps(values))
+
+
+def _is_english(piece: str) -> bool:
+    return piece.isascii() and not piece.startswith("[unused")
+
+
+def fit_embeddings(state: dict[str, Tensor], published: Tokenizer, text: TextEncoder) -> dict[str, Tensor]:
+    """The published weights with the word rows that our tokenizer keeps and the positions that a query can reach."""
+    ours = text.tokenizer.get_vocab()
+    rows = torch.tensor([published.token_to_id(piece) for piece in sorted(ours, key=ours.__getitem__)])
+    words, positions = "embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight"
+    return {**state, words: state[words][rows], positions: state[positions][: text.config.max_positions]}
 
 
 def tiny_tokenizer(size: int) -> Tokenizer:

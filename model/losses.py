@@ -1,0 +1,211 @@
+"""Training losses: contrastive terms for fusion and coarse vectors, distillation between them, and what teaches speech.
+
+References: InfoNCE (van den Oord et al. 2018), dual softmax (Cheng et al. 2021), CrossCLR (Zolfaghari et al. 2021), Pearson
+distillation after TeachCLIP (Tian et al. 2024), CTC (Graves et al. 2006).
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.attention import AlignedAudio, ClipTokens
+from model.audio import CTC_SYMBOLS, AudioTokens
+from model.clips import limit_audio
+from model.retriever import Retriever
+from model.text import TextEncoding
+from model.training.batch import TrainBatch
+
+_LARGEST_SCALE = 100.0
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How much each term counts; 0 switches it off."""
+
+    fused: float = 1.0
+    coarse: float = 0.5
+    distil: float = 0.5
+    words: float = 0.5  # late interaction of each block by itself
+    alone: float = 0.25  # the head on one modality by itself
+    monotone: float = 0.5  # words and sound in the same order
+    ctc: float = 0.5
+    hardest: float = 0.2
+    margin: float = 0.1
+    cross_clr: float = 0.0
+    dual_softmax: bool = False
+
+
+class RetrievalLoss(nn.Module):
+    """All terms for one batch. `drop` is the chance to hide one modality of a clip that has both."""
+
+    def __init__(self, weights: LossWeights | None = None, drop: float = 0.2) -> None:
+        super().__init__()
+        self.weights = weights or LossWeights()
+        self.drop = drop
+        self.word_scale = nn.Parameter(torch.tensor(15.0).log())
+
+    def forward(self, retriever: Retriever, batch: TrainBatch) -> dict[str, Tensor]:
+        """Named scalars with their sum in "total". Raises ValueError for a batch without pictures and sound."""
+        weights = self.weights
+        text: TextEncoding = retriever.text(batch.texts)
+        whole, sound = encode_batch(retriever, batch)
+        clips = drop_modalities(whole, self.drop) if self.training else whole
+        pairs = retriever.pair_scores(text, clips)
+        scale = retriever.fusion.logit_scale.exp().clamp(max=_LARGEST_SCALE)
+        coarse = retriever.coarse.queries(text.pooled) @ retriever.coarse.clips(clips).T
+        coarse_logits = retriever.coarse.logit_scale.exp().clamp(max=_LARGEST_SCALE) * coarse
+        fused_logits = scale * pairs.fused
+        positives = batch.positives
+        parts = {
+            "fused": weights.fused * info_nce(fused_logits, positives, dual_softmax=weights.dual_softmax),
+            "coarse": weights.coarse * info_nce(coarse_logits, positives),
+            "distil": weights.distil * pearson_distillation(fused_logits.detach(), coarse_logits),
+            "hardest": weights.hardest * hardest_negative(pairs.fused, positives, weights.margin),
+        }
+        if weights.cross_clr > 0:
+            parts["cross_clr"] = weights.cross_clr * cross_clr(text.pooled, retriever.coarse.clips(clips), positives)
+        parts |= self.per_modality(text, clips, pairs.video_block.affinity, pairs.audio_block, positives)
+        if pairs.audio_block is not None and bool(clips.video_mask.any()):
+            both = (scale * pairs.video, clips.video_mask), (scale * pairs.audio, clips.audio_mask)
+            for name, (logits, mask) in zip(("video_alone", "audio_alone"), both, strict=True):
+                parts[name] = weights.alone * info_nce(logits, positives, mask.any(dim=1))
+        if sound is not None and batch.transcripts is not None and weights.ctc > 0:
+            parts["ctc"] = weights.ctc * ctc_loss(sound, batch.transcripts)
+        parts["total"] = torch.stack(list(parts.values())).sum()
+        return parts
+
+    def per_modality(
+        self, text: TextEncoding, clips: ClipTokens, seen: Tensor, heard: AlignedAudio | None, positives: Tensor
+    ) -> dict[str, Tensor]:
+        """Contrast on the mean affinity of the words: what each block finds by itself, before fusion."""
+        scale = self.word_scale.exp().clamp(max=_LARGEST_SCALE)
+        counts = text.mask.sum(dim=1).clamp(min=1).view(-1, 1)
+        parts = {}
+        if bool(clips.video_mask.any()):
+            logits = scale * seen.sum(dim=-1) / counts
+            parts["seen_words"] = self.weights.words * info_nce(logits, positives, clips.video_mask.any(dim=1))
+        if heard is not None:
+            audible = clips.audio_mask.any(dim=1)
+            terms = ("heard_words", heard.kept_affinity), ("monotone", heard.aligned_affinity)
+            for name, affinity in terms:
+                weight = self.weights.monotone if name == "monotone" else self.weights.words
+                parts[name] = weight * info_nce(scale * affinity.sum(dim=-1) / counts, positives, audible)
+        return parts
+
+
+def encode_batch(retriever: Retriever, batch: TrainBatch) -> tuple[ClipTokens, AudioTokens | None]:
+    """The batch's clips as tokens with gradients; what goes into the index is the same but for int8."""
+    C, width = batch.positives.shape[1], retriever.config.width
+    device = retriever.coarse.logit_scale.device
+    empty = torch.zeros(C, 1, dtype=torch.bool, device=device)
+    video, video_mask = torch.zeros(C, 1, width, device=device), empty
+    levels = torch.zeros(C, 1, dtype=torch.long, device=device)
+    places = torch.zeros(C, 1, device=device)
+    if batch.frames is None and batch.video_features is None and batch.waveforms is None:
+        raise ValueError("a batch needs frames, video features or waveforms")
+    if batch.frames is not None or batch.video_features is not None:
+        maps = batch.video_features or retriever.video.trunk_features(batch.frames)
+        encoded = retriever.video(maps)
+        video, video_mask = encoded.tokens, torch.ones_like(encoded.tokens[..., 0], dtype=torch.bool)
+        levels = encoded.levels.expand(C, -1)
+        places = ((encoded.steps + 0.5) / (encoded.steps.max() + 1)).expand(C, -1)
+    clips = ClipTokens(video, video_mask, levels, places, torch.zeros(C, 1, width, device=device), empty)
+    if batch.waveforms is None:
+        return clips, None
+    sound: AudioTokens = retriever.audio(batch.waveforms)
+    audio, audio_mask, _ = limit_audio(sound, retriever.config.audio.max_tokens)
+    return replace(clips, audio=audio, audio_mask=audio_mask), sound
+
+
+def drop_modalities(clips: ClipTokens, chance: float) -> ClipTokens:
+    """Hide the pictures or the sound of some clips that have both, so that either works alone."""
+    both = clips.video_mask.any(dim=1) & clips.audio_mask.any(dim=1)
+    draw = torch.rand(len(clips), device=both.device)
+    no_video, no_audio = both & (draw < chance / 2), both & (draw >= chance / 2) & (draw < chance)
+    return replace(
+        clips,
+        video_mask=clips.video_mask & ~no_video.unsqueeze(1),
+        audio_mask=clips.audio_mask & ~no_audio.unsqueeze(1),
+    )
+
+
+def info_nce(logits: Tensor, positives: Tensor, present: Tensor | None = None, *, dual_softmax: bool = False) -> Tensor:
+    """Symmetric InfoNCE over logits [B, C] with several positives; `present` [C] leaves out clips without the modality.
+
+    With `dual_softmax` the logits are first weighted by their softmax over queries (training only).
+    """
+    if present is not None:
+        logits, positives = logits[:, present], positives[:, present]
+    rows = positives.any(dim=1)
+    logits, positives = logits[rows], positives[rows]
+    if logits.numel() == 0:
+        return logits.sum()
+    if dual_softmax:
+        logits = logits * logits.softmax(dim=0) * logits.shape[0]
+    columns = positives.any(dim=0)
+    return 0.5 * (_one_way(logits, positives) + _one_way(logits[:, columns].T, positives[:, columns].T))
+
+
+def _one_way(logits: Tensor, positives: Tensor) -> Tensor:
+    """-log of the softmax mass that falls on the positives, averaged over rows."""
+    found = logits.masked_fill(~positives, -1e4).logsumexp(dim=1)
+    return (logits.logsumexp(dim=1) - found).mean()
+
+
+def pearson_distillation(teacher: Tensor, student: Tensor) -> Tensor:
+    """1 - Pearson correlation of the rows' and the columns' softmax of two logit matrices [B, C], averaged."""
+    losses = []
+    for dim in (1, 0):
+        t, s = teacher.softmax(dim=dim), student.softmax(dim=dim)
+        t, s = t - t.mean(dim=dim, keepdim=True), s - s.mean(dim=dim, keepdim=True)
+        losses.append(1.0 - F.cosine_similarity(t, s, dim=dim, eps=1e-6).mean())
+    return 0.5 * (losses[0] + losses[1])
+
+
+def hardest_negative(cosines: Tensor, positives: Tensor, margin: float) -> Tensor:
+    """Hinge between each query's weakest positive and its hardest negative, and the same for each clip; cosines [B, C]."""
+    losses = []
+    for scores, truth in ((cosines, positives), (cosines.T, positives.T)):
+        usable = truth.any(dim=1) & ~truth.all(dim=1)
+        own = scores.masked_fill(~truth, 2.0).amin(dim=1)
+        other = scores.masked_fill(truth, -2.0).amax(dim=1)
+        losses.append(F.relu(margin + other - own)[usable].sum() / usable.sum().clamp(min=1))
+    return 0.5 * (losses[0] + losses[1])
+
+
+def cross_clr(queries: Tensor, clips: Tensor, positives: Tensor, temperature: float = 0.05) -> Tensor:
+    """CrossCLR's intra-modal negatives: texts that share no clip repel each other, and so do clips that share no text.
+
+    Pairs joined by a positive are masked out with -inf: a pruned pair adds nothing.
+    """
+    losses = []
+    for vectors, joined in ((queries, positives.float() @ positives.float().T), (clips, positives.T.float() @ positives.float())):
+        unit = F.normalize(vectors, dim=-1)
+        logits = (unit @ unit.T / temperature).masked_fill(joined > 0, float("-inf"))
+        nothing = torch.zeros_like(logits[:, :1])
+        losses.append(torch.cat([nothing, logits - 1.0 / temperature], dim=1).logsumexp(dim=1).mean())
+    return 0.5 * (losses[0] + losses[1])
+
+
+def ctc_loss(sound: AudioTokens, transcripts: list[str | None]) -> Tensor:
+    """Connectionist temporal classification of the spoken characters, over the clips whose words are known.
+
+    A transcript longer than its sound can carry is left out by CTC itself (`zero_infinity`).
+    """
+    known = [row for row, transcript in enumerate(transcripts) if transcript]
+    if not known:
+        return sound.ctc_logits.sum() * 0.0
+    targets = [torch.tensor(spelled(transcripts[row] or "")) for row in known]
+    log_probabilities = sound.ctc_logits[known].float().log_softmax(dim=-1).transpose(0, 1)
+    lengths = torch.tensor([len(target) for target in targets])
+    loss: Tensor = F.ctc_loss(
+        log_probabilities, torch.cat(targets), sound.ctc_lengths[known], lengths, zero_infinity=True
+    )
+    return loss
+
+
+def spelled(transcript: str) -> list[int]:
+    """A transcript as CTC symbols; what cannot be spelled is left out."""
+    return [index for index in (CTC_SYMBOLS.find(c) for c in transcript.lower()) if index > 0]

@@ -1,0 +1,22 @@
+"""What one training step sees."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class TrainBatch:
+    """B texts and C clips of one source. A modality that the source lacks is None.
+
+    positives: bool [B, C]; several clips may answer a text (equal texts are positives).
+    frames: uint8 [C, T, 3, S, S], or `video_features`: the trunk's pooled maps, each [C, T', channels, size, size].
+    waveforms: C tensors, float [samples] in [-1, 1] at 16 kHz. transcripts: what is said in each clip, None where unknown.
+    """
+
+    texts: list[str]
+    positives: Tensor
+    frames: Tensor | None = None
+    video_features: list[Tensor] | None = None
+    waveforms: list[Tensor] | None = None
+    transcripts: list[str | None] | None = None
