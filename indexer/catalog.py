@@ -12,6 +12,7 @@ for its turn at the start and is never refused half-way.
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -22,12 +23,13 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from indexer.config import IndexSettings
-from indexer.errors import CatalogUnusable, DataFolderUnusable
+from indexer.errors import CatalogUnusable, DataFolderUnusable, InsufficientStorage
+from indexer.space import HINT
 from indexer.tables import (
     HIDDEN,
     SEARCHABLE,
@@ -118,9 +120,14 @@ class Catalog:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A session for writing: one transaction, all or nothing."""
-        with self._writer() as session, session.begin():
-            yield session
+        """A session for writing: one transaction, all or nothing. Raises InsufficientStorage when the disk is full."""
+        try:
+            with self._writer() as session, session.begin():
+                yield session
+        except OperationalError as err:
+            if _disk_full(err):
+                raise InsufficientStorage(f"The catalog cannot grow: {err.orig}.", HINT) from err
+            raise
 
     def close(self) -> None:
         self.engine.dispose()
@@ -189,6 +196,13 @@ def _migration_lock(engine: Engine, data_dir: Path) -> Iterator[None]:
     with (data_dir / "catalog.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _disk_full(err: OperationalError) -> bool:
+    original = err.orig
+    if isinstance(original, sqlite3.Error):
+        return original.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
+    return getattr(original, "sqlstate", None) == "53100"
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

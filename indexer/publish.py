@@ -45,7 +45,7 @@ from indexer.snapshot_files import (
     write_pointer,
 )
 from indexer.space import fsync_dir, require_space, storage_errors
-from indexer.tables import SEARCHABLE, Clip, SnapshotRow, SnapshotState, Video
+from indexer.tables import SEARCHABLE, Clip, Segment, SnapshotRow, SnapshotState, Video
 from indexer.ulid import new_ulid
 
 STEPS = ("collected", "built", "sealed", "renamed", "recorded", "pointed", "pruned")
@@ -86,9 +86,19 @@ def publish(
         current = None if force else _unchanged(settings.data_dir, fingerprint, contents)
         if current is None:
             current = _build(settings, catalog, contents, fingerprint, model, flat_limit, on_step)
-        _prune(settings, catalog)
+        prune(settings, catalog)
         on_step("pruned")
     return current
+
+
+def republish(settings: IndexSettings, catalog: Catalog, fingerprint: str, *, force: bool = False) -> str:
+    """Publish again for a fingerprint of which a snapshot or a segment exists; needs no model."""
+    with catalog.session() as session:
+        model = session.scalar(
+            select(SnapshotRow.model).where(SnapshotRow.fingerprint == fingerprint).order_by(SnapshotRow.id.desc())
+        )
+        width = session.scalar(select(Segment.width).where(Segment.fingerprint == fingerprint))
+    return publish(settings, catalog, fingerprint=fingerprint, model=model or "unknown", width=width or 1, force=force)
 
 
 def _collect(settings: IndexSettings, catalog: Catalog, fingerprint: str, width: int) -> Contents:
@@ -192,7 +202,7 @@ def _build(
         on_step("renamed")
     _record(catalog, manifest, created)
     on_step("recorded")
-    write_pointer(data_dir, _pointer(data_dir).moved(fingerprint, snapshot_id))
+    write_pointer(data_dir, pointer_of(data_dir).moved(fingerprint, snapshot_id))
     on_step("pointed")
     return snapshot_id
 
@@ -212,7 +222,7 @@ def _record(catalog: Catalog, manifest: dict[str, Any], created: datetime) -> No
         session.add(SnapshotRow(**fields, created_at=created))
 
 
-def _pointer(data_dir: Path) -> Pointer:
+def pointer_of(data_dir: Path) -> Pointer:
     """The pointer to start from: a damaged one is rebuilt from what lies on disk."""
     try:
         return read_pointer(data_dir)
@@ -238,9 +248,9 @@ def _clear_leftovers(data_dir: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _prune(settings: IndexSettings, catalog: Catalog) -> None:
+def prune(settings: IndexSettings, catalog: Catalog) -> None:
     """Keep the newest snapshots of each fingerprint; a reader has its own in memory and does not notice."""
-    pointer = _pointer(settings.data_dir)
+    pointer = pointer_of(settings.data_dir)
     with catalog.transaction() as session:
         query = select(SnapshotRow).where(SnapshotRow.state == SnapshotState.PUBLISHED).order_by(SnapshotRow.id.desc())
         kept: dict[str, list[str]] = {name: [current] for name, current in pointer.by_fingerprint.items()}

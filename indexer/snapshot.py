@@ -7,8 +7,9 @@
     tokens = snapshot.fetch(clip_ids)               # from the segments; None = damaged or hidden by now: drop it
 
 A reader keeps its Snapshot as long as it holds the object; nothing of it is read from the snapshot's folder any more,
-so the folder may be pruned. Videos that were deleted or went missing after the publication are hidden at once: every
-search asks the catalog for them and leaves them out before FAISS looks, and every fetch checks again.
+so the folder may be pruned. Videos that were deleted or went missing after the publication are hidden at once: `fetch`
+asks the catalog each time and gives nothing of them. So that they take no places in a shortlist either, `search` leaves
+them out before FAISS looks; for that it keeps their list for a second.
 """
 
 import logging
@@ -48,6 +49,8 @@ from model.tokens import TokenSet
 __all__ = ["ClipRow", "CurrentSnapshot", "Snapshot", "open_current", "open_snapshot", "publish"]
 
 OPEN_ATTEMPTS = 5
+HIDDEN_FOR_S = 1.0
+HIDDEN_SHARE = 50
 log = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -86,6 +89,7 @@ class Snapshot:
         self._index = index
         self._catalog = catalog
         self._reader = reader
+        self._hidden: tuple[float, Ids] = (0.0, np.empty(0, np.int64))
 
     def describe(self) -> dict[str, Any]:
         """Kind and size of the coarse index, for /version and `htav verify`."""
@@ -134,7 +138,7 @@ class Snapshot:
 
     def _allowed_rows(self, allow: Ids | None) -> Ids | None:
         """Rows that may be found: None means all of them."""
-        hidden = self._rows_of(self._hidden_clips())
+        hidden = self._hidden_rows()
         if allow is None and not len(hidden):
             return None
         mask = np.full(self.clips, allow is None)
@@ -143,11 +147,18 @@ class Snapshot:
         mask[hidden] = False
         return np.flatnonzero(mask).astype(np.int64)
 
-    def _hidden_clips(self) -> Ids:
+    def _hidden_rows(self) -> Ids:
+        """Rows of videos that are not searchable now. A long list (a disk unplugged) is asked for less often."""
+        began = time.monotonic()
+        fresh_until, rows = self._hidden
+        if began < fresh_until:
+            return rows
         query = select(Clip.id).join(Video, Video.id == Clip.video_id)
         with self._catalog.session() as session:
             ids = session.scalars(query.where(Video.state.in_(HIDDEN), Clip.fingerprint == self.fingerprint)).all()
-        return np.array(ids, np.int64)
+        rows, ended = self._rows_of(np.array(ids, np.int64)), time.monotonic()
+        self._hidden = (ended + max(HIDDEN_FOR_S, HIDDEN_SHARE * (ended - began)), rows)
+        return rows
 
     def _rows_of(self, clip_ids: Ids, *, strict: bool = False) -> Ids:
         rows = np.searchsorted(self.clip_ids, clip_ids)

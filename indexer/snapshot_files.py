@@ -43,6 +43,10 @@ class Pointer:
     def moved(self, fingerprint: str, snapshot_id: str) -> "Pointer":
         return Pointer(snapshot_id, self.by_fingerprint | {fingerprint: snapshot_id})
 
+    def without(self, fingerprint: str) -> "Pointer":
+        rest = {name: current for name, current in self.by_fingerprint.items() if name != fingerprint}
+        return Pointer(self.latest if self.latest in rest.values() else max(rest.values(), default=None), rest)
+
 
 def snapshots_dir(data_dir: Path) -> Path:
     return data_dir / "snapshots"

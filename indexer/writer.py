@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from indexer.catalog import Catalog
 from indexer.config import IndexSettings
 from indexer.errors import IndexCorrupt
+from indexer.recovery import recover
 from indexer.segments import ALIGN, Header, Location, SegmentFile
 from indexer.space import require_space
 from indexer.tables import Clip, Segment, SegmentState
@@ -94,6 +95,7 @@ class ClipWriter:
         if self._segment is not None and self._segment.end + needed > self._roll_bytes:
             self._seal()
         if self._segment is None:
+            recover(self._settings.data_dir, self._catalog)
             self._segment = self._reusable() or self._create()
         return self._segment.append(records)
 
@@ -165,17 +167,19 @@ class ClipWriter:
     def _recover(self, segment: SegmentFile) -> bool:
         """Read the committed end only now that the lock is held: the last owner may have moved it until then."""
         with self._catalog.session() as session:
-            row = session.get_one(Segment, segment.id)
+            row = session.get(Segment, segment.id)
+        if row is None or row.state != SegmentState.OPEN:  # compaction was faster
+            segment.close()
+            return False
         try:
             sound = segment.header() == Header.of(self.fingerprint, self.width) and segment.rewind(row.end)
         except IndexCorrupt:
             sound = False
-        if not sound or row.state != SegmentState.OPEN:
-            log.warning("segment %s is damaged or sealed; it gets no more records (htav verify repairs)", segment.id)
+        if not sound:
+            log.warning("segment %s is damaged and gets no more records; `htav verify` repairs it", segment.id)
             segment.close()
             self._set_sealed(segment.id)
-            return False
-        return True
+        return sound
 
     def _seal(self) -> None:
         if self._segment is not None:
@@ -184,6 +188,6 @@ class ClipWriter:
 
     def _set_sealed(self, segment_id: str) -> None:
         with self._catalog.transaction() as session:
-            row = session.get_one(Segment, segment_id)
-            if row.state == SegmentState.OPEN:
+            row = session.get(Segment, segment_id)
+            if row is not None and row.state == SegmentState.OPEN:
                 row.state = SegmentState.SEALED
