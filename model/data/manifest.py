@@ -16,7 +16,8 @@ from model.errors import HtavError
 MANIFEST = "manifest.jsonl"
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aiff", ".au"})
-TEXT_FIELDS = ("seen", "said", "heard", "order")
+PART_KINDS = {"seen": "visual", "said": "speech", "heard": "sound", "order": "order", "together": "together"}
+TEXT_FIELDS = tuple(PART_KINDS)
 
 
 class ManifestError(HtavError):

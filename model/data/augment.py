@@ -1,0 +1,106 @@
+"""Changes that leave a text true: another crop of the photograph, another level, speed or background of the sound.
+
+Each takes its own random generator, so that an example is the same whenever and wherever it is made.
+"""
+
+import re
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+SAMPLE_RATE = 16_000
+BAND_HZ = (50.0, 8000.0)
+SIDES = re.compile(r"\b(left|right|east|west|clockwise|counterclockwise)\b", re.IGNORECASE)
+NOISES = ("white", "pink", "brown")
+
+Waveform = NDArray[np.float32]
+
+
+def may_mirror(texts: tuple[str, ...]) -> bool:
+    """A mirrored picture makes 'left' and 'right' untrue."""
+    return not any(SIDES.search(text) for text in texts)
+
+
+def pictures(frames: NDArray[np.uint8], rng: np.random.Generator, *, mirror: bool = True) -> NDArray[np.uint8]:
+    """One crop, flip and colour change for all frames of a clip, uint8 [T, S, S, 3]."""
+    T, S, _, _ = frames.shape
+    area, aspect = rng.uniform(0.5, 1.0), np.exp(rng.uniform(-0.25, 0.25))
+    height, width = (min(round(S * float(np.sqrt(area * ratio))), S) for ratio in (1 / aspect, aspect))
+    top, left = int(rng.integers(S - height + 1)), int(rng.integers(S - width + 1))
+    cut = torch.from_numpy(np.ascontiguousarray(frames[:, top : top + height, left : left + width]))
+    pixels = F.interpolate(cut.permute(0, 3, 1, 2).float(), size=(S, S), mode="bilinear", antialias=True)
+    if mirror and rng.random() < 0.5:
+        pixels = pixels.flip(-1)
+    brightness, contrast, saturation = rng.uniform(0.7, 1.3, 3)
+    pixels = pixels * brightness
+    mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
+    pixels = (pixels - mean) * contrast + mean
+    grey = pixels.mean(dim=1, keepdim=True)
+    pixels = (pixels - grey) * saturation + grey
+    changed: NDArray[np.uint8] = pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return changed
+
+
+def sound(wave: Waveform, rng: np.random.Generator, babble: list[Waveform] | None = None) -> Waveform:
+    """Another speed (0.9 to 1.1), level (+-6 dB) and, half the time, a noise 0 to 20 dB below."""
+    if len(wave) < 2:
+        return wave
+    changed = speed(wave, float(rng.uniform(0.9, 1.1)))
+    if rng.random() < 0.5:
+        use_babble = bool(babble) and rng.random() < 0.4
+        noise = (
+            _babble(babble or [], len(changed), rng)
+            if use_babble
+            else colour(str(rng.choice(NOISES)), len(changed), rng)
+        )
+        changed = mix(changed, noise, float(rng.uniform(0.0, 20.0)))
+    level = np.float32(10 ** (rng.uniform(-6, 6) / 20))
+    return np.asarray(np.clip(changed * level, -1.0, 1.0), np.float32)
+
+
+def speed(wave: Waveform, factor: float) -> Waveform:
+    """The sound `factor` times as fast (and as high)."""
+    places = np.arange(max(int(len(wave) / factor), 1)) * factor
+    return np.asarray(np.interp(places, np.arange(len(wave)), wave), np.float32)
+
+
+def mix(wave: Waveform, noise: Waveform, snr_db: float) -> Waveform:
+    """Noise added so that the wave stands `snr_db` above it between 50 and 8000 Hz.
+
+    Counted over all frequencies, brown noise would be all rumble: it would hide nothing.
+    """
+    power, disturbance = _power(wave), _power(noise)
+    if power == 0.0 or disturbance == 0.0:
+        return wave
+    scale = np.sqrt(power / disturbance / 10 ** (snr_db / 10))
+    return np.asarray(wave + np.float32(scale) * noise, np.float32)
+
+
+def colour(name: str, samples: int, rng: np.random.Generator) -> Waveform:
+    """White, pink (1/f) or brown (1/f^2) noise of unit power."""
+    spectrum = np.fft.rfft(rng.standard_normal(samples))
+    slope = {"white": 0.0, "pink": 0.5, "brown": 1.0}[name]
+    spectrum /= np.maximum(np.fft.rfftfreq(samples, 1 / SAMPLE_RATE), 20.0) ** slope
+    noise = np.fft.irfft(spectrum, samples)
+    return np.asarray(noise / (noise.std() + 1e-12), np.float32)
+
+
+def _babble(others: list[Waveform], samples: int, rng: np.random.Generator) -> Waveform:
+    """Up to three other voices at once, each repeated to the length."""
+    chosen = rng.choice(len(others), size=min(3, len(others)), replace=False)
+    voices = [
+        np.resize(np.roll(others[index], int(rng.integers(len(others[index]) or 1))), samples) for index in chosen
+    ]
+    return np.asarray(np.sum(voices, axis=0), np.float32)
+
+
+def _power(wave: Waveform) -> float:
+    """Mean power within the band."""
+    if not len(wave):
+        return 0.0
+    spectrum = np.abs(np.fft.rfft(wave)) ** 2
+    frequencies = np.fft.rfftfreq(len(wave), 1 / SAMPLE_RATE)
+    inside = (frequencies >= BAND_HZ[0]) & (frequencies <= BAND_HZ[1])
+    return float(spectrum[inside].sum()) / len(wave) ** 2

@@ -1,0 +1,215 @@
+"""The items of several data folders as sources of training batches, each decodable and decoded once beforehand.
+
+A source is homogeneous: photographs, sounds, or films. A step draws from one source, so that no batch mixes clips that
+can be told apart by what they lack.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.containers import MediaError
+from model.data import augment
+from model.data.features import FeatureStore
+from model.data.items import ClipCache, Span, content_key
+from model.data.manifest import Item, ManifestError, load_manifest, normalised
+
+if TYPE_CHECKING:
+    from model.video import VideoEncoder
+
+FORMS = ("still", "sound", "film")
+
+
+class NothingToTrainOnError(ManifestError):
+    """No item of the data can be used."""
+
+    code: ClassVar[str] = "no_training_data"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A data folder and how often it is drawn from, as `--data DIR` or `--data DIR:WEIGHT` says."""
+
+    path: Path
+    weight: float = 1.0
+
+    @classmethod
+    def parse(cls, given: str) -> "Folder":
+        """A folder whose name itself ends in `:2` wins over the weight."""
+        path, colon, weight = given.rpartition(":")
+        if not colon or Path(given).exists():
+            return cls(Path(given))
+        try:
+            number = float(weight)
+        except ValueError:
+            return cls(Path(given))
+        if not 0 < number < float("inf"):
+            raise ManifestError(
+                f"the weight in '{given}' is not above zero.", "Write DIR:WEIGHT, such as data/photos:2."
+            )
+        return cls(Path(path), number)
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One usable item: its clips and what is known of its texts."""
+
+    item: Item
+    spans: tuple[Span, ...]
+    form: str  # still, sound or film
+    key: str
+    texts: tuple[str, ...]
+    known: frozenset[str]  # every text of the item, normalised
+    mirror: bool
+
+    def feature_key(self, clip: int, view: int) -> str:
+        return f"{self.key}:{clip}:{view}"
+
+
+@dataclass
+class Source:
+    """Examples of one form out of one folder."""
+
+    name: str
+    form: str
+    weight: float
+    examples: list[Example] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An item that cannot be used, and why."""
+
+    file: str
+    code: str
+    message: str
+
+
+Progress = Callable[[str, int, int], None]  # what, done, of
+
+
+def gather(
+    folders: Sequence[Folder], split: str, cache: ClipCache, progress: Progress, most: int | None = None
+) -> tuple[list[Source], list[Failure]]:
+    """The sources of a split; items without texts are left out, items that cannot be opened are reported.
+
+    `most` items of each folder are taken when given, evenly spread over it.
+    """
+    sources: list[Source] = []
+    failures: list[Failure] = []
+    for folder in folders:
+        items = [item for item in load_manifest(folder.path) if item.split == split and item.all_texts()]
+        items = _spread(items, most)
+        by_form = {form: Source(f"{folder.path.name}/{form}", form, 0.0) for form in FORMS}
+        for number, item in enumerate(items, 1):
+            try:
+                example = _example(item, cache)
+                by_form[example.form].examples.append(example)
+            except MediaError as err:  # one bad file never stops a run
+                failures.append(Failure(item.name, err.code, err.message))
+            progress(f"read {folder.path.name} ({split})", number, len(items))
+        usable = sum(len(source.examples) for source in by_form.values())
+        for source in by_form.values():
+            if source.examples:
+                source.weight = folder.weight * len(source.examples) / usable
+                sources.append(source)
+    return sources, failures
+
+
+def _spread(items: list[Item], most: int | None) -> list[Item]:
+    if most is None or len(items) <= most:
+        return items
+    return [items[index] for index in np.linspace(0, len(items) - 1, most).round().astype(int)]
+
+
+def _example(item: Item, cache: ClipCache) -> Example:
+    texts = item.all_texts()
+    known = frozenset(normalised(text) for text in texts)
+    found = cache.look(item)
+    form = "still" if item.form == "still" else "film" if found.has_video else "sound"
+    return Example(item, found.spans, form, content_key(item), texts, known, augment.may_mirror(texts))
+
+
+def decode_all(sources: Sequence[Source], cache: ClipCache, progress: Progress) -> list[Failure]:
+    """Decode every clip into the cache; examples of which one clip cannot be decoded are taken out."""
+
+    def touch(example: Example) -> None:
+        if example.form != "still":
+            for index, span in enumerate(example.spans):
+                cache.clip(example.item, index, span)
+
+    return _each(sources, touch, "decode", progress)
+
+
+def compute_features(
+    sources: Sequence[Source],
+    cache: ClipCache,
+    encoder: "VideoEncoder",
+    store: FeatureStore,
+    views: int,
+    seed: int,
+    progress: Progress,
+) -> list[Failure]:
+    """The frozen trunk's maps of every clip into the store: as it is, and `views` - 1 times changed for photographs."""
+
+    def fill(example: Example) -> None:
+        for index, span in enumerate(example.spans):
+            wanted = [(view, example.feature_key(index, view)) for view in range(views_of(example, views))]
+            missing = [(view, key) for view, key in wanted if key not in store]
+            if not missing:
+                continue
+            frames = cache.clip(example.item, index, span).frames
+            if frames is None:
+                return
+            for view, key in missing:
+                changed = frames if view == 0 else _view(frames, example, seed, view)
+                store.add(key, _maps(encoder, changed))
+
+    return _each([source for source in sources if source.form != "sound"], fill, "run the frozen trunk", progress)
+
+
+def views_of(example: Example, views: int) -> int:
+    """Films come with changes of their own; photographs alone are seen in several crops."""
+    return views if example.form == "still" else 1
+
+
+def _view(frames: NDArray[np.uint8], example: Example, seed: int, view: int) -> NDArray[np.uint8]:
+    rng = np.random.default_rng([seed, view, int(example.key[:12], 16)])
+    return augment.pictures(frames, rng, mirror=example.mirror)
+
+
+@torch.inference_mode()
+def _maps(encoder: "VideoEncoder", frames: NDArray[np.uint8]) -> list[torch.Tensor]:
+    stacked = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))).unsqueeze(0)
+    return [level[0] for level in encoder.trunk_features(stacked)]
+
+
+def _each(sources: Sequence[Source], work: Callable[[Example], None], what: str, progress: Progress) -> list[Failure]:
+    failures: list[Failure] = []
+    for source in sources:
+        kept: list[Example] = []
+        for number, example in enumerate(source.examples, 1):
+            try:
+                work(example)
+                kept.append(example)
+            except MediaError as err:
+                failures.append(Failure(example.item.name, err.code, err.message))
+            progress(f"{what}: {source.name}", number, len(source.examples))
+        source.examples = kept
+    return failures
+
+
+def usable(sources: Sequence[Source]) -> list[Source]:
+    """Sources that still hold something. Raises NothingToTrainOnError when none does."""
+    found = [source for source in sources if source.examples]
+    if not found:
+        raise NothingToTrainOnError(
+            "none of the data folders has a usable item in its training split.",
+            "Each needs lines with `texts`, `split` train, and files that can be decoded.",
+        )
+    return found

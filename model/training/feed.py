@@ -1,0 +1,143 @@
+"""From a draw of examples to the tensors of a step, made ahead by one thread while the step before is computed.
+
+Every choice (which text, which window, which change) comes from a generator of its own, seeded by the run's seed and
+the example's place in its epoch: no batch depends on what was made before it.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.data import augment
+from model.data.batches import BatchSampler, Draw
+from model.data.examples import Example, Source, views_of
+from model.data.features import FeatureStore
+from model.data.items import ClipCache
+from model.data.manifest import normalised
+from model.training.batch import TrainBatch
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What one step takes of one example."""
+
+    example: Example
+    rng: np.random.Generator
+    text: str
+    clip: int
+
+
+class Step(NamedTuple):
+    """A batch, and where the sampler stands once it was used."""
+
+    batch: TrainBatch
+    source: str
+    after: dict[str, Any]
+
+
+class Feed:
+    """Makes the batches of a run. `features` replaces pixels where the trunk is frozen."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        cache: ClipCache,
+        seed: int,
+        *,
+        features: FeatureStore | None = None,
+        views: int = 1,
+        change: bool = True,
+    ) -> None:
+        self.sources, self.cache, self.seed = sources, cache, seed
+        self.features, self.views, self.change = features, views, change
+
+    def batch(self, draw: Draw) -> TrainBatch:
+        """The tensors of a draw."""
+        source = self.sources[draw.source]
+        choices = [self._choose(source.examples[row], draw, row) for row in draw.rows]
+        waves = None if source.form == "still" else self._waves(choices)
+        return TrainBatch(
+            texts=[choice.text for choice in choices],
+            positives=positives(choices),
+            frames=None if source.form == "sound" or self.features is not None else self._frames(choices),
+            video_features=None if source.form == "sound" or self.features is None else self._maps(choices),
+            waveforms=waves,
+            transcripts=None if waves is None else [_transcript(choice.example) for choice in choices],
+        )
+
+    def steps(self, sampler: BatchSampler, ahead: int = 2) -> Iterator[Step]:
+        """Batches without end, `ahead` of them in the making."""
+        with ThreadPoolExecutor(1, thread_name_prefix="feed") as thread:
+            pending: deque[tuple[Draw, dict[str, Any], Future[TrainBatch]]] = deque()
+            while True:
+                while len(pending) < max(ahead, 1):
+                    draw = sampler.next()
+                    pending.append((draw, sampler.state(), thread.submit(self.batch, draw)))
+                draw, after, future = pending.popleft()
+                yield Step(future.result(), self.sources[draw.source].name, after)
+
+    def _choose(self, example: Example, draw: Draw, row: int) -> Choice:
+        rng = np.random.default_rng([self.seed, 3, draw.source, draw.epoch, row])
+        groups = [group for group in example.item.parts.values() if group] or [example.texts]
+        group = groups[int(rng.integers(len(groups)))]  # kinds of text count alike, however many each has
+        return Choice(example, rng, group[int(rng.integers(len(group)))], int(rng.integers(len(example.spans))))
+
+    def _frames(self, choices: Sequence[Choice]) -> Tensor:
+        """uint8 [C, T, 3, S, S]."""
+        made = [self._pixels(choice) for choice in choices]
+        return torch.from_numpy(np.ascontiguousarray(np.stack(made).transpose(0, 1, 4, 2, 3)))
+
+    def _pixels(self, choice: Choice) -> NDArray[np.uint8]:
+        example = choice.example
+        frames = self.cache.clip(example.item, choice.clip, example.spans[choice.clip]).frames
+        if frames is None:
+            raise RuntimeError(f"{example.item.name} had pictures when it was decoded first")
+        return augment.pictures(frames, choice.rng, mirror=example.mirror) if self.change else frames
+
+    def _maps(self, choices: Sequence[Choice]) -> list[Tensor]:
+        """The trunk's maps, each [C, T, channels, rows, columns], of one view of each clip."""
+        if self.features is None:
+            raise RuntimeError("there are no kept features")
+        keys = []
+        for choice in choices:
+            views = views_of(choice.example, self.views) if self.change else 1
+            keys.append(choice.example.feature_key(choice.clip, int(choice.rng.integers(views))))
+        return self.features.get(keys)
+
+    def _waves(self, choices: Sequence[Choice]) -> list[Tensor] | None:
+        """The sounds, each float [samples]; None when no clip has any."""
+        waves = []
+        for choice in choices:
+            example = choice.example
+            samples = self.cache.sound(example.item, choice.clip, example.spans[choice.clip])
+            waves.append((np.zeros(0, np.int16) if samples is None else samples).astype(np.float32) / 32768.0)
+        if not any(len(wave) for wave in waves):
+            return None
+        if self.change:
+            others = [wave for wave in waves if len(wave)]
+            waves = [augment.sound(wave, choice.rng, others) for wave, choice in zip(waves, choices, strict=True)]
+        return [torch.from_numpy(np.ascontiguousarray(wave, np.float32)) for wave in waves]
+
+
+def positives(choices: Sequence[Choice]) -> Tensor:
+    """Bool [B, C]: clip c has text b among its own, or shares the relevance key of text b's clip."""
+    B = len(choices)
+    truth = torch.zeros(B, B, dtype=torch.bool)
+    for b, query in enumerate(choices):
+        text, key = normalised(query.text), query.example.item.relevance_key
+        for c, clip in enumerate(choices):
+            same = key is not None and clip.example.item.relevance_key == key
+            truth[b, c] = same or b == c or text in clip.example.known
+    return truth
+
+
+def _transcript(example: Example) -> str | None:
+    """What is said in a clip; of an item cut into several clips nobody knows which words are in which."""
+    return example.item.spoken() if len(example.spans) == 1 else None
