@@ -1,4 +1,4 @@
-"""Carry out the Dockerfile's steps without a container engine, in a clean folder and environment, and start the service.
+"""Carry out the Dockerfile's steps without a container engine: a clean folder, a new environment, a running service.
 
 The first stage's RUN and COPY lines are executed as written, with /src and /opt/htav moved below a temporary folder and
 .dockerignore applied; then the second stage's command serves from it, as an ordinary user where that is possible, and
