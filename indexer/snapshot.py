@@ -8,8 +8,8 @@
 
 A reader keeps its Snapshot as long as it holds the object; nothing of it is read from the snapshot's folder any more,
 so the folder may be pruned. Videos that were deleted or went missing after the publication are hidden at once: `fetch`
-asks the catalog each time and gives nothing of them. So that they take no places in a shortlist either, `search` leaves
-them out before FAISS looks; for that it keeps their list for a second.
+asks the catalog each time and gives nothing of them, and `search` leaves them out before FAISS looks, so that they take
+no places in a shortlist either.
 """
 
 import logging
@@ -49,8 +49,8 @@ from model.tokens import TokenSet
 __all__ = ["ClipRow", "CurrentSnapshot", "Snapshot", "open_current", "open_snapshot", "publish"]
 
 OPEN_ATTEMPTS = 5
-HIDDEN_FOR_S = 1.0
-HIDDEN_SHARE = 50
+HIDDEN_SLOW_S = 0.02
+HIDDEN_PAUSE = 50
 log = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -148,7 +148,7 @@ class Snapshot:
         return np.flatnonzero(mask).astype(np.int64)
 
     def _hidden_rows(self) -> Ids:
-        """Rows of videos that are not searchable now. A long list (a disk unplugged) is asked for less often."""
+        """Rows of videos that are not searchable now. A list slow to read (a disk unplugged) is kept a while."""
         began = time.monotonic()
         fresh_until, rows = self._hidden
         if began < fresh_until:
@@ -157,7 +157,8 @@ class Snapshot:
         with self._catalog.session() as session:
             ids = session.scalars(query.where(Video.state.in_(HIDDEN), Clip.fingerprint == self.fingerprint)).all()
         rows, ended = self._rows_of(np.array(ids, np.int64)), time.monotonic()
-        self._hidden = (ended + max(HIDDEN_FOR_S, HIDDEN_SHARE * (ended - began)), rows)
+        if ended - began > HIDDEN_SLOW_S:
+            self._hidden = (ended + HIDDEN_PAUSE * (ended - began), rows)
         return rows
 
     def _rows_of(self, clip_ids: Ids, *, strict: bool = False) -> Ids:

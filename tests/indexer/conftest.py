@@ -1,0 +1,59 @@
+"""A catalog on each kind of database."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from indexer.catalog import Catalog
+from indexer.config import IndexSettings
+from indexer.ulid import new_ulid
+from tests.indexer.postgres import server
+from tests.needs import postgres_programs
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Path]:
+    with server(postgres_programs()) as folder:
+        yield folder
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Path) -> Iterator[str]:
+    """The URL of a new, empty database."""
+    base, name = f"postgresql+psycopg://postgres@/{{}}?host={postgres_server}", f"t{new_ulid().lower()}"
+    admin = create_engine(base.format("postgres"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield base.format(name)
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> IndexSettings:
+    """SQLite in a temporary data folder, no floor of free space."""
+    return IndexSettings(data_dir=tmp_path / "data", min_free_bytes=0)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def any_settings(request: pytest.FixtureRequest, settings: IndexSettings) -> IndexSettings:
+    """The settings of either database."""
+    if request.param == "sqlite":
+        return settings
+    return settings.model_copy(update={"database_url": request.getfixturevalue("postgres_url")})
+
+
+@pytest.fixture
+def catalog(settings: IndexSettings) -> Iterator[Catalog]:
+    with closing(Catalog.open(settings)) as catalog:
+        yield catalog
+
+
+@pytest.fixture
+def any_catalog(any_settings: IndexSettings) -> Iterator[Catalog]:
+    with closing(Catalog.open(any_settings)) as catalog:
+        yield catalog

@@ -1,0 +1,44 @@
+"""A private PostgreSQL server in a temporary folder, for the tests of the catalog's second database."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SERVER_OPTIONS = (
+    "-c listen_addresses='' -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=16MB"
+)
+
+
+def _as_owner(command: list[str]) -> list[str]:
+    """PostgreSQL refuses to run as root."""
+    return ["runuser", "-u", "postgres", "--", *command] if os.geteuid() == 0 else command
+
+
+def _run(*command: str | Path) -> None:
+    done = subprocess.run(_as_owner([str(part) for part in command]), capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+
+
+@contextmanager
+def server(programs: Path) -> Iterator[Path]:
+    """Start a server and give the folder of its socket; user `postgres`, no password."""
+    folder = Path(tempfile.mkdtemp(prefix="htav-pg-"))
+    if os.geteuid() == 0:
+        owner = pwd.getpwnam("postgres")
+        os.chown(folder, owner.pw_uid, owner.pw_gid)
+    data = folder / "data"
+    try:
+        _run(programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        options = f"{SERVER_OPTIONS} -k {folder}"
+        _run(programs / "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "-t", "60", "start")
+        try:
+            yield folder
+        finally:
+            _run(programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+    finally:
+        shutil.rmtree(folder)

@@ -1,0 +1,188 @@
+"""The catalog keeps what it is given, on both databases, and says plainly why it cannot be opened."""
+
+import os
+import sqlite3
+import threading
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError
+
+from indexer.catalog import Catalog, Clip, Video, VideoState, VideoUri, file_path, media_root, video_id
+from indexer.config import GIB, IndexSettings
+from indexer.errors import CatalogUnusable, DataFolderUnusable, InsufficientStorage
+from tests.index_samples import add_videos, fill, ident
+
+
+def test_video_id_is_the_same_uuid5_everywhere() -> None:
+    assert video_id("ab" * 32) == "efa44174-e05a-5005-9510-c662e42a8063"
+
+
+def test_tags_uris_and_times_come_back_as_given(any_catalog: Catalog) -> None:
+    recorded = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=2)))
+    with any_catalog.transaction() as session:
+        root = media_root(session, "/media")
+        video = Video(id=ident(1), content_hash="x", tags=["home", "dog"], recorded_at=recorded)
+        video.uris.append(VideoUri(root=root, path="a/b.mp4", size=7, mtime_ns=2**62))
+        session.add(video)
+    with any_catalog.session() as session:
+        video = session.get_one(Video, ident(1))
+        assert sorted(video.tags) == ["dog", "home"]
+        assert video.recorded_at == recorded and video.recorded_at.tzinfo is UTC
+        assert video.state is VideoState.QUEUED
+        assert (video.uris[0].file_path, video.uris[0].mtime_ns) == (Path("/media/a/b.mp4"), 2**62)
+    with any_catalog.transaction() as session:
+        session.get_one(Video, ident(1)).tags = ["cat", "home"]
+    with any_catalog.session() as session:
+        assert sorted(session.get_one(Video, ident(1)).tags) == ["cat", "home"]
+
+
+def test_a_name_that_is_no_utf8_is_kept_and_found_again(any_catalog: Catalog, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.mp4")
+    (tmp_path / name).write_bytes(b"x")
+    with any_catalog.transaction() as session:
+        video = Video(id=ident(1), content_hash="x", title=name)
+        video.uris.append(VideoUri(root=media_root(session, tmp_path), path=name, size=1, mtime_ns=1))
+        session.add(video)
+    with any_catalog.session() as session:
+        video = session.get_one(Video, ident(1))
+        assert video.uris[0].file_path.read_bytes() == b"x"
+        video.title.encode()  # printable and fit for JSON
+        assert session.scalar(select(VideoUri.id).where(VideoUri.path == name)) is not None
+
+
+def test_a_media_root_is_kept_once(any_catalog: Catalog, tmp_path: Path) -> None:
+    with any_catalog.transaction() as session:
+        first = media_root(session, tmp_path / "a" / "..").id
+    with any_catalog.transaction() as session:
+        assert media_root(session, tmp_path).id == first
+
+
+def test_a_failed_transaction_leaves_nothing(any_catalog: Catalog) -> None:
+    add_videos(any_catalog, [1])
+    with pytest.raises(IntegrityError), any_catalog.transaction() as session:
+        session.add(Video(id=ident(2), content_hash="new"))
+        session.flush()
+        session.add(Video(id=ident(3), content_hash="new"))
+    with any_catalog.session() as session:
+        assert session.get(Video, ident(2)) is None
+
+
+def test_clips_go_with_their_video(any_settings: IndexSettings, any_catalog: Catalog) -> None:
+    fill(any_settings, any_catalog, [1, 2])
+    with any_catalog.transaction() as session:
+        session.delete(session.get_one(Video, ident(1)))
+    with any_catalog.session() as session:
+        assert set(session.scalars(select(Clip.video_id))) == {ident(2)}
+
+
+def test_a_clip_id_is_never_used_again(any_settings: IndexSettings, any_catalog: Catalog) -> None:
+    fill(any_settings, any_catalog, [1])
+    with any_catalog.transaction() as session:
+        last = max(session.scalars(select(Clip.id)))
+        session.delete(session.get_one(Video, ident(1)))
+    fill(any_settings, any_catalog, [2])
+    with any_catalog.session() as session:
+        assert min(session.scalars(select(Clip.id))) > last
+
+
+def test_sqlite_survives_power_loss_and_checks_references(catalog: Catalog) -> None:
+    with catalog.session() as session:
+        values = {
+            name: session.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+    assert values == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_writers_wait_for_each_other(any_catalog: Catalog) -> None:
+    add_videos(any_catalog, [1])
+
+    def count_up() -> None:
+        for _ in range(25):
+            with any_catalog.transaction() as session:
+                video = session.scalars(select(Video).with_for_update()).one()
+                video.width += 1
+
+    threads = [threading.Thread(target=count_up) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with any_catalog.session() as session:
+        assert session.get_one(Video, ident(1)).width == 100
+
+
+def test_many_may_open_a_new_catalog_at_once(any_settings: IndexSettings) -> None:
+    opened: list[Catalog] = []
+    threads = [threading.Thread(target=lambda: opened.append(Catalog.open(any_settings))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == 4
+    for catalog in opened:
+        catalog.close()
+
+
+def test_a_damaged_database_is_named_as_such(settings: IndexSettings) -> None:
+    settings.data_dir.mkdir()
+    (settings.data_dir / "catalog.db").write_bytes(b"not a database" * 1000)
+    with pytest.raises(CatalogUnusable, match="not a database") as caught:
+        Catalog.open(settings)
+    assert caught.value.code == "catalog_unusable" and caught.value.exit_code == 3 and caught.value.hint
+
+
+def test_a_newer_catalog_is_refused(settings: IndexSettings) -> None:
+    Catalog.open(settings).close()
+    with sqlite3.connect(settings.data_dir / "catalog.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(CatalogUnusable, match="9999"):
+        Catalog.open(settings)
+
+
+def test_an_unreachable_server_is_an_error_not_a_hang(settings: IndexSettings, tmp_path: Path) -> None:
+    url = f"postgresql://nobody:secret@/none?host={tmp_path}"
+    with pytest.raises(CatalogUnusable) as caught:
+        Catalog.open(settings.model_copy(update={"database_url": url}))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_data_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataFolderUnusable, match="cannot be made"):
+        Catalog.open(IndexSettings(data_dir=tmp_path / "file" / "data"))
+
+
+def test_a_full_disk_has_its_own_error(catalog: Catalog) -> None:
+    add_videos(catalog, [1])
+    with pytest.raises(InsufficientStorage), catalog.transaction() as session:
+        session.execute(text("PRAGMA max_page_count=1"))  # SQLite says "full" exactly as on a full disk
+        for number in range(2, 400):
+            session.add(Video(id=ident(number), content_hash=str(number), message="x" * 4000))
+    with catalog.session() as session:
+        assert session.get(Video, ident(2)) is None
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HTAV_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("HTAV_MEDIA_ROOTS", f"/a{os.pathsep}/b")
+    monkeypatch.setenv("HTAV_DATABASE_URL", "postgres://user:secret@host/base")
+    settings = IndexSettings()
+    assert settings.media_roots == [Path("/a"), Path("/b")]
+    assert settings.sqlalchemy_url == "postgresql+psycopg://user:secret@host/base"
+    assert "secret" not in repr(settings)
+
+
+def test_the_floor_is_the_larger_of_a_share_and_two_gigabytes() -> None:
+    settings = IndexSettings()
+    assert settings.floor_bytes(10 * GIB) == 2 * GIB
+    assert settings.floor_bytes(100 * GIB) == 5 * GIB
+    assert IndexSettings(min_free_bytes=7).floor_bytes(100 * GIB) == 7
+
+
+def test_stored_paths_join_below_their_root() -> None:
+    assert file_path("/media", "a.mp4") == Path("/media/a.mp4")
+    assert file_path("/media/a.mp4") == Path("/media/a.mp4")
