@@ -1,0 +1,89 @@
+"""Index jobs as clients ask for them and see them. The work itself is the worker's; this process only writes rows."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy import and_, select
+
+from app.config import Settings
+from app.schemas import FileProblem, JobOut
+from indexer import jobs
+from indexer.catalog import Catalog, FileFailure, Job, JobEvent, JobFile, MediaRoot, VideoState, file_path
+from indexer.failures import is_settled
+from indexer.scan import resolve
+
+FAILED_SHOWN = 200
+
+
+def media_roots(catalog: Catalog, settings: Settings) -> list[Path]:
+    """The folders that may be indexed: those set, and those the owner has indexed on the command line."""
+    with catalog.session() as session:
+        known = [file_path(path, "") for path in session.scalars(select(MediaRoot.path).order_by(MediaRoot.id))]
+    wanted = [*(root.resolve() for root in settings.media_roots), *known, settings.uploads_dir.resolve()]
+    return list(dict.fromkeys(wanted))
+
+
+def submit(catalog: Catalog, settings: Settings, paths: Sequence[str]) -> str:
+    """Queue a job for paths inside the media roots. Raises OutsideMediaRoot before anything is queued."""
+    roots = media_roots(catalog, settings)
+    wanted: list[Path] = []
+    for path in paths:
+        if path == ".":
+            wanted += roots
+        else:
+            scope = resolve(path, roots, owner=False)
+            wanted.append(scope.root / scope.path)
+    return jobs.submit(catalog, list(dict.fromkeys(wanted)))
+
+
+def job_out(catalog: Catalog, job: Job) -> JobOut:
+    """A job with its progress and the files that failed in it."""
+    states = jobs.file_states(catalog, job.id)
+    total, settled = sum(states.values()), sum(count for state, count in states.items() if is_settled(state))
+    finished = job.state in jobs.FINISHED
+    return JobOut(
+        id=job.id,
+        kind=job.kind,
+        state=job.state.value,
+        paths=[_relative(catalog, path) for path in job.paths],
+        counts=job.counts,
+        progress=1.0 if finished else round(settled / total, 4) if total else 0.0,
+        snapshot=job.snapshot_id,
+        code=job.code,
+        message=job.message,
+        failed=_failed(catalog, job.id) if states.get(VideoState.FAILED) else [],
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )
+
+
+def event_json(event: JobEvent) -> str:
+    return json.dumps({"at": event.at.isoformat(), **event.data}, default=str)
+
+
+def _failed(catalog: Catalog, job_id: str) -> list[FileProblem]:
+    match = and_(FileFailure.root_id == JobFile.root_id, FileFailure.path == JobFile.path)
+    query = select(JobFile, FileFailure).outerjoin(FileFailure, match).order_by(JobFile.path).limit(FAILED_SHOWN)
+    query = query.where(JobFile.job_id == job_id, JobFile.state == VideoState.FAILED)
+    with catalog.session() as session:
+        return [
+            FileProblem(
+                uri=file.path,
+                code=(failure.code if failure else None) or "unknown",
+                message=failure.message if failure else "",
+                attempts=failure.attempts if failure else 0,
+            )
+            for file, failure in session.execute(query)
+        ]
+
+
+def _relative(catalog: Catalog, path: str) -> str:
+    """Absolute paths are the owner's business: clients see them relative to their media root."""
+    with catalog.session() as session:
+        roots = [Path(root) for root in session.scalars(select(MediaRoot.path))]
+    for root in sorted(roots, key=lambda root: -len(root.parts)):
+        if Path(path).is_relative_to(root):
+            return Path(path).relative_to(root).as_posix()
+    return Path(path).name or "."

@@ -1,0 +1,155 @@
+"""The catalog as the service shows it: which videos there are, what they are called, where their files lie.
+
+Paths leave this module in two forms only: `uri`, relative to its media root, for answers; and `path`, absolute and
+checked to lie inside that root, for opening.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.filters import condition
+from app.problems import Conflict, NotFound
+from app.schemas import Filter, VideoOut
+from indexer.catalog import SEARCHABLE, Catalog, Clip, Video, VideoState, VideoUri, now
+from indexer.config import IndexSettings
+from indexer.errors import UnknownVideo
+
+SQL_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a result says about a video."""
+
+    id: str
+    title: str
+    uri: str
+    path: Path | None
+    duration_s: float | None
+
+
+class Library:
+    """Reads the catalog; the few changes a client may make are here too."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+
+    def shown(self, video_ids: Collection[str]) -> dict[str, Shown]:
+        """Those of the videos that a search may show now, by id."""
+        ids = sorted(video_ids)
+        found: dict[str, Shown] = {}
+        with self.catalog.session() as session:
+            for start in range(0, len(ids), SQL_BATCH):
+                part = ids[start : start + SQL_BATCH]
+                query = select(Video).where(Video.id.in_(part), Video.state.in_(SEARCHABLE))
+                found |= {video.id: _shown(video) for video in session.scalars(query)}
+        return found
+
+    def video(self, video_id: str) -> VideoOut:
+        with self.catalog.session() as session:
+            return self._out(session, _get(session, video_id))
+
+    def videos(
+        self, *, limit: int, after: str | None, state: VideoState | None = None, filter: Filter | None = None
+    ) -> list[VideoOut]:
+        """Videos by id; `after` is the last id already seen. Deleted ones are listed only when asked for by state."""
+        query = select(Video).order_by(Video.id).limit(limit)
+        query = query.where(Video.state == state if state else Video.state != VideoState.DELETED)
+        if after is not None:
+            query = query.where(Video.id > after)
+        if filter is not None:
+            query = query.where(condition(filter))
+        with self.catalog.session() as session:
+            rows = session.scalars(query).all()
+            counts = _clip_counts(session, [video.id for video in rows])
+            return [_out(video, counts.get(video.id, 0)) for video in rows]
+
+    def change(self, video_id: str, *, title: str | None, tags: Sequence[str] | None) -> VideoOut:
+        """Correct what a person may correct; None leaves a field as it is."""
+        with self.catalog.transaction() as session:
+            video = _get(session, video_id)
+            if title is not None:
+                video.title = title
+            if tags is not None:
+                video.tags = sorted(set(tags))
+            session.flush()
+            return self._out(session, video)
+
+    def delete(self, settings: IndexSettings, video_id: str, *, purge: bool) -> None:
+        """Hide the video at once; `htav gc` gives its space back. A user's file is never touched, an uploaded copy only
+        with `purge`."""
+        copies: list[Path] = []
+        with self.catalog.transaction() as session:
+            video = _get(session, video_id)
+            video.state, video.deleted_at = VideoState.DELETED, now()
+            if purge:
+                uploads = settings.uploads_dir.resolve()
+                mine = [uri for uri in video.uris if Path(uri.root.path).resolve() == uploads]
+                copies = [path for uri in mine if (path := _inside(uri)) is not None]
+                for uri in mine:
+                    video.uris.remove(uri)
+        for path in copies:
+            path.unlink(missing_ok=True)
+
+    def file(self, video_id: str) -> tuple[Path, VideoOut]:
+        """A present file of the video, inside its media root. Raises UnknownVideo, NotFound, Conflict."""
+        with self.catalog.session() as session:
+            video = _get(session, video_id)
+            out = self._out(session, video)
+            if video.state not in SEARCHABLE:
+                raise Conflict(
+                    f"The video is {video.state}.", "Only ready and partial videos are played.", code="not_ready"
+                )
+            paths = [path for uri in video.uris if (path := _inside(uri)) is not None]
+        if not paths:
+            raise NotFound(
+                "The video's file is not on the disk.", "Put it back, then run `htav index`.", code="file_gone"
+            )
+        return paths[0], out
+
+    def _out(self, session: Session, video: Video) -> VideoOut:
+        return _out(video, _clip_counts(session, [video.id]).get(video.id, 0))
+
+
+def _get(session: Session, video_id: str) -> Video:
+    video = session.get(Video, video_id)
+    if video is None or video.state is VideoState.DELETED:
+        raise UnknownVideo(f"There is no video {video_id}.", "GET /v1/videos lists the videos.")
+    return video
+
+
+def _present(video: Video) -> list[VideoUri]:
+    """Files that are there, then those that are missing."""
+    return sorted(video.uris, key=lambda uri: (uri.missing_since is not None, uri.id))
+
+
+def _shown(video: Video) -> Shown:
+    uris = _present(video)
+    uri, path = (uris[0].path, uris[0].file_path) if uris else ("", None)
+    return Shown(video.id, video.title, uri, path, video.duration_s)
+
+
+def _inside(uri: VideoUri) -> Path | None:
+    """The file, if it is a regular one and really lies inside its root (a symbolic link may point elsewhere)."""
+    root = Path(uri.root.path).resolve()
+    path = uri.file_path.resolve()
+    return path if path.is_relative_to(root) and path.is_file() else None
+
+
+def _clip_counts(session: Session, video_ids: Sequence[str]) -> dict[str, int]:
+    """Clips of each video in the newest index that has any."""
+    query = select(Clip.video_id, func.count()).where(Clip.video_id.in_(video_ids))
+    rows = session.execute(query.group_by(Clip.video_id, Clip.fingerprint).order_by(func.max(Clip.id)))
+    return {row[0]: row[1] for row in rows}
+
+
+def _out(video: Video, clips: int) -> VideoOut:
+    uris = [uri.path for uri in _present(video)]
+    names = ("id", "title", "duration_s", "has_video", "has_audio", "width", "height", "collection", "added_at")
+    values = {name: getattr(video, name) for name in (*names, "recorded_at", "code", "message")}
+    uri, state, tags = uris[0] if uris else "", video.state.value, list(video.tags)
+    return VideoOut.model_validate({**values, "uri": uri, "uris": uris, "state": state, "tags": tags, "clips": clips})

@@ -1,0 +1,109 @@
+"""Walls in front of the application: how large and how slow a request body may be, and who may address us.
+
+A body is read here, whole and bounded in bytes and time, before any handler runs: no worker is ever held by a slow or
+an endless sender. Uploads are the exception: they stream, and `uploads` bounds them by bytes and by silence.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.problems import AppError, BadRequest, BodyTooLarge, Forbidden, RequestTimeout, error_response
+
+UPLOAD = ("POST", "/v1/videos")
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+
+
+class BodyLimit:
+    """413 above `max_bytes`, 408 when the body has not arrived after `timeout_s`."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+        self.timeout_s = timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or (scope["method"], scope["path"]) == UPLOAD:
+            await self.app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                body = await self._read(scope, receive)
+        except TimeoutError:
+            error: AppError = RequestTimeout(f"The request body did not arrive within {self.timeout_s:g} s.")
+        except BodyTooLarge as too_large:
+            error = too_large
+        else:
+            if body is not None:
+                await self.app(scope, _replay(body, receive), send)
+            return
+        error.headers["Connection"] = "close"
+        await error_response(error, scope["path"])(scope, receive, send)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The whole body; None when the client left."""
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self.max_bytes:
+            raise self._too_large()
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            body += message.get("body", b"")
+            if len(body) > self.max_bytes:
+                raise self._too_large()
+            if not message.get("more_body", False):
+                return bytes(body)
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"The request body is larger than {self.max_bytes} bytes.", "Send less in one request.")
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body again, then waits for the client like the original."""
+    pending = True
+
+    async def replayed() -> Message:
+        nonlocal pending
+        if pending:
+            pending = False
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return replayed
+
+
+class Origin:
+    """Refuse what a web page of another site makes a browser send here.
+
+    A service on localhost without keys trusts whoever can reach it, and any page that the user visits can: with a form
+    (refused by `Sec-Fetch-Site`) or by pointing its own host name at 127.0.0.1 (refused by the `Host` header).
+    `hosts` empty: any host name is answered.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
+        self.app = app
+        self.hosts = frozenset(host.lower() for host in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error = self._objection(scope) if scope["type"] == "http" else None
+        if error is None:
+            await self.app(scope, receive, send)
+        else:
+            await error_response(error, scope["path"])(scope, receive, send)
+
+    def _objection(self, scope: Scope) -> AppError | None:
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        if self.hosts and name not in self.hosts:
+            return BadRequest(
+                "This service does not answer to that host name.",
+                "Use the address it was started with, or add the name to HTAV_ALLOWED_HOSTS.",
+                code="unknown_host",
+            )
+        if scope["method"] not in _SAFE_METHODS and headers.get(b"sec-fetch-site") == b"cross-site":
+            return Forbidden("Another site's page may not change anything here.", code="cross_site")
+        return None

@@ -1,0 +1,94 @@
+"""From scores of instants to spans worth playing.
+
+A clip answers for its whole ten seconds; `relevance` says how well each instant of it answers. A moment is the
+stretch around the best instant whose scores stay above the middle between the clip's median and its peak. Overlapping
+clips see the same seconds twice, so their spans are merged.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEVEL = 0.5
+MAX_MOMENTS = 3
+WORTH = 0.5
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a video, in seconds, with the score of the clip it comes from."""
+
+    start_s: float
+    end_s: float
+    peak_s: float
+    score: float
+
+
+@dataclass(frozen=True)
+class ClipRelevance:
+    """One clip's instants: `times` [M] ascending seconds, `scores` [M]; the clip lasts from `start_s` to `end_s`."""
+
+    start_s: float
+    end_s: float
+    score: float
+    times: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+
+def find_moments(clips: Sequence[ClipRelevance], duration_s: float | None) -> list[Span]:
+    """The best moments of one video, best first. `clips` need no order."""
+    if not clips:
+        return []
+    best = max(clip.score for clip in clips)
+    worthy = [clip for clip in clips if clip.score == best or clip.score >= WORTH * best > 0]
+    spans = merge([span_of(clip) for clip in worthy])
+    clamped = [clamp(span, duration_s) for span in spans]
+    return sorted(clamped, key=lambda span: (-span.score, span.start_s))[:MAX_MOMENTS]
+
+
+def span_of(clip: ClipRelevance) -> Span:
+    """The contiguous stretch around the clip's best instant; the whole clip when no instant stands out."""
+    M = len(clip.times)
+    middle = (clip.start_s + clip.end_s) / 2
+    if M == 0:
+        return Span(clip.start_s, clip.end_s, middle, clip.score)
+    peak = int(np.argmax(clip.scores))
+    at = float(np.clip(clip.times[peak], clip.start_s, clip.end_s))
+    median = float(np.median(clip.scores))
+    threshold = median + LEVEL * (float(clip.scores[peak]) - median)
+    if M == 1 or not float(clip.scores[peak]) > median:
+        return Span(clip.start_s, clip.end_s, at, clip.score)
+    inside = clip.scores >= threshold
+    first = last = peak
+    while first > 0 and inside[first - 1]:
+        first -= 1
+    while last < M - 1 and inside[last + 1]:
+        last += 1
+    # An instant stands for the time halfway to its neighbours.
+    start = clip.start_s if first == 0 else float(clip.times[first - 1] + clip.times[first]) / 2
+    end = clip.end_s if last == M - 1 else float(clip.times[last] + clip.times[last + 1]) / 2
+    start, end = max(start, clip.start_s), min(end, clip.end_s)
+    return Span(min(start, at), max(end, at), at, clip.score)
+
+
+def merge(spans: Sequence[Span]) -> list[Span]:
+    """Join spans that overlap; the joined span keeps the better one's peak and score."""
+    merged: list[Span] = []
+    for span in sorted(spans, key=lambda span: span.start_s):
+        if not merged or span.start_s >= merged[-1].end_s:
+            merged.append(span)
+            continue
+        before = merged.pop()
+        better = before if before.score >= span.score else span
+        merged.append(Span(before.start_s, max(before.end_s, span.end_s), better.peak_s, better.score))
+    return merged
+
+
+def clamp(span: Span, duration_s: float | None) -> Span:
+    """Keep a span inside its video."""
+    limit = span.end_s if duration_s is None else duration_s
+    start = min(max(span.start_s, 0.0), limit)
+    end = min(max(span.end_s, start), limit)
+    return Span(start, end, min(max(span.peak_s, start), end), span.score)

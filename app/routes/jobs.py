@@ -1,0 +1,129 @@
+"""Index jobs over HTTP: ask, look, follow, cancel, try again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.sse import EventSourceResponse, format_sse_event
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+
+from app import indexing
+from app.deps import JobId, Limit, ServiceDep, permit
+from app.problems import documented
+from app.schemas import JobAccepted, JobCreate, JobList, JobOut
+from app.schemas.jobs import JobStateName
+from app.service import Service
+from indexer import jobs
+from indexer.catalog import JobState
+
+router = APIRouter(prefix="/v1/index-jobs", tags=["index jobs"])
+reads, writes = Depends(permit("search")), Depends(permit("index"))
+POLL_S = 0.25
+PING_S = 15.0
+
+
+def _accepted(job_id: str) -> Response:
+    return JSONResponse(JobAccepted(job_id=job_id).model_dump(), 202, headers={"Location": f"/v1/index-jobs/{job_id}"})
+
+
+@router.post(
+    "",
+    operation_id="create_index_job",
+    dependencies=[writes],
+    status_code=202,
+    response_model=JobAccepted,
+    responses=documented(403, 404),
+    summary="Index files and folders",
+)
+def create_index_job(body: JobCreate, service: ServiceDep) -> Response:
+    """Paths lie inside the media roots that the owner has set; others are refused. Unchanged files cost nothing."""
+    return _accepted(indexing.submit(service.catalog, service.settings, body.paths))
+
+
+@router.get(
+    "", operation_id="list_index_jobs", dependencies=[reads], responses=documented(), summary="Jobs, newest first"
+)
+def list_index_jobs(
+    service: ServiceDep,
+    limit: Limit = 20,
+    state: Annotated[JobStateName | None, Query(description="Only jobs in this state")] = None,
+) -> JobList:
+    wanted = JobState(state) if state else None
+    rows = jobs.list_jobs(service.catalog, limit=limit, state=wanted)
+    return JobList(jobs=[indexing.job_out(service.catalog, row) for row in rows])
+
+
+@router.get(
+    "/{job_id}", operation_id="get_index_job", dependencies=[reads], responses=documented(404), summary="One job"
+)
+def get_index_job(job_id: JobId, service: ServiceDep) -> JobOut:
+    return indexing.job_out(service.catalog, jobs.get(service.catalog, job_id))
+
+
+@router.delete(
+    "/{job_id}",
+    operation_id="cancel_index_job",
+    dependencies=[writes],
+    responses=documented(404),
+    summary="Cancel a job",
+)
+def cancel_index_job(job_id: JobId, service: ServiceDep) -> JobOut:
+    """A waiting job ends at once, a running one after the file in hand. What was indexed stays."""
+    jobs.cancel(service.catalog, job_id)
+    return indexing.job_out(service.catalog, jobs.get(service.catalog, job_id))
+
+
+@router.post(
+    "/{job_id}/retry",
+    operation_id="retry_index_job",
+    dependencies=[writes],
+    status_code=202,
+    response_model=JobAccepted,
+    responses=documented(404),
+    summary="Try a job's failed files again",
+)
+def retry_index_job(job_id: JobId, service: ServiceDep) -> Response:
+    """A new job for what this one left undone."""
+    return _accepted(jobs.retry(service.catalog, job_id))
+
+
+@router.get(
+    "/{job_id}/events",
+    operation_id="index_job_events",
+    dependencies=[reads],
+    response_class=EventSourceResponse,
+    responses=documented(404) | {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    summary="Follow a job",
+)
+async def index_job_events(
+    job_id: JobId,
+    request: Request,
+    service: ServiceDep,
+    last_event_id: Annotated[int, Header(ge=0, le=2**63 - 1, description="Go on behind this event")] = 0,
+) -> Response:
+    """Server-sent events: `state`, `found` and `file`, each with an id to resume at. The stream ends with the job."""
+    await run_in_threadpool(jobs.get, service.catalog, job_id)
+    stream = _events(service, request, job_id, last_event_id)
+    return EventSourceResponse(stream, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+
+
+async def _events(service: Service, request: Request, job_id: str, after: int) -> AsyncIterator[bytes]:
+    """The job's events, until it has finished, the client has left, or the service goes down."""
+    loop = asyncio.get_running_loop()
+    ends, silent_since = loop.time() + service.settings.event_stream_s, loop.time()
+    yield format_sse_event(retry=2000)
+    while not service.draining and loop.time() < ends and not await request.is_disconnected():
+        finished = (await run_in_threadpool(jobs.get, service.catalog, job_id)).state in jobs.FINISHED
+        news = await run_in_threadpool(jobs.events, service.catalog, job_id, after=after)
+        for event in news:
+            after, silent_since = event.id, loop.time()
+            yield format_sse_event(data_str=indexing.event_json(event), event=event.kind, id=str(event.id))
+        if finished and not news:
+            return
+        if loop.time() - silent_since > PING_S:
+            silent_since = loop.time()
+            yield format_sse_event(comment="still here")
+        if not news:
+            await asyncio.sleep(POLL_S)

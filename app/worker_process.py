@@ -1,0 +1,85 @@
+"""The worker as a child of `htav serve`: started, restarted when it dies, ended with us, whatever ends us."""
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+RESTART_S = (1.0, 2.0, 5.0, 15.0, 60.0)
+HEALTHY_S = 60.0
+STOP_S = 15.0
+PR_SET_PDEATHSIG = 1
+logger = logging.getLogger("htav.worker")
+
+
+def command() -> list[str]:
+    return [sys.executable, "-m", "app.cli", "worker"]
+
+
+class WorkerProcess:
+    """Keeps one worker alive. A worker that keeps dying is restarted ever more slowly, and each death is logged."""
+
+    def __init__(self, arguments: list[str] | None = None) -> None:
+        self._arguments = arguments or command()
+        self._stop = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._keep, name="htav-worker", daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the worker to stop after what it has in hand; insist after a while."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _keep(self) -> None:
+        deaths = 0
+        while not self._stop.is_set():
+            # The child is the thread's: PDEATHSIG fires when the thread that forked ends, which outlives every child.
+            self._process = subprocess.Popen(self._arguments, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent)
+            healthy = self._wait(HEALTHY_S)
+            while healthy and not self._stop.is_set() and self._process.poll() is None:
+                deaths = 0
+                self._stop.wait(0.2)
+            if self._stop.is_set():
+                self._end(self._process)
+                return
+            pause = RESTART_S[min(deaths, len(RESTART_S) - 1)]
+            deaths += 1
+            logger.error("the worker died", extra={"status": self._process.returncode, "restart_s": pause})
+            self._stop.wait(pause)
+
+    def _wait(self, seconds: float) -> bool:
+        """Whether the worker lives for that long (or we are to stop)."""
+        assert self._process is not None
+        waited = 0.0
+        while waited < seconds and not self._stop.is_set():
+            if self._process.poll() is not None:
+                return False
+            self._stop.wait(0.2)
+            waited += 0.2
+        return True
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _die_with_parent() -> None:
+    """In the child, before exec: a killed service leaves no worker behind, and indexing does not slow searches."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    os.nice(10)
