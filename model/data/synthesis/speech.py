@@ -143,7 +143,7 @@ class Speaker:
     def _finish(self, utterance: Utterance, samples: np.ndarray, rate: int, marks: list[list[float]]) -> Speech:
         speech = resample(samples, rate, self.rate)
         starts = [mark[0] for mark in marks]
-        ends = [*starts[1:], len(speech) / self.rate]
+        ends = [*starts[1:], len(speech) / self.rate][: len(marks)]
         words = [
             (utterance.text[int(position) - 1 : int(position) - 1 + int(length)], start, end)
             for (start, position, length), end in zip(marks, ends, strict=True)

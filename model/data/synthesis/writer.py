@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Final, cast
 
@@ -35,6 +36,8 @@ ENCODERS: Final = {
     "flac": ("flac", {"compression_level": "3", "flags": "+bitexact"}),
     "pcm": ("pcm_s16le", {"flags": "+bitexact"}),
 }
+# AVI knows no presentation times: shifting all streams by the sound encoder's delay would double a frame
+AVI_OPTIONS: Final = {"avoid_negative_ts": "disabled"}
 AUDIO_BIT_RATES: Final = {"aac": 64_000, "opus": 32_000, "mp3": 64_000}
 
 
@@ -61,7 +64,7 @@ FORMATS: Final = {
 VIDEO_CODECS: Final = {
     "mp4": ("h264", "hevc", "vp9", "mpeg4"),
     "mkv": ("h264", "hevc", "vp9", "mpeg4"),
-    "avi": ("mpeg4", "h264"),
+    "avi": ("mpeg4",),
     "webm": ("vp9",),
 }
 
@@ -84,27 +87,30 @@ def choose_format(container: str, codec: str | None = None) -> Format:
 class MediaWriter:
     """One open file. Sound is interleaved as the frames arrive."""
 
-    def __init__(self, path: Path, form: Format, fps: Fraction, samples: np.ndarray | None, rate: int) -> None:
-        self.fps, self.samples, self.rate = fps, samples, rate
+    def __init__(
+        self, path: Path, form: Format, size: tuple[int, int] | None, fps: Fraction, sound: np.ndarray | None, rate: int
+    ) -> None:
+        self.fps, self.samples, self.rate = fps, sound, rate
         self.frames_written, self.samples_written = 0, 0
-        self.container: OutputContainer = av.open(str(path), "w", format=form.muxer, options={"fflags": "+bitexact"})
-        self.video_codec = form.video
-        self.video: VideoStream | None = None
-        self.audio: AudioStream | None = None
-        if samples is not None:
-            name, options = ENCODERS[form.audio]
-            self.audio = cast(AudioStream, self.container.add_stream(name, rate=rate, options=dict(options)))
-            self.audio.layout = "mono"
-            if form.audio in AUDIO_BIT_RATES:
-                self.audio.bit_rate = AUDIO_BIT_RATES[form.audio]
+        options = {"fflags": "+bitexact", **(AVI_OPTIONS if form.muxer == "avi" else {})}
+        self.container: OutputContainer = av.open(str(path), "w", format=form.muxer, options=options)
+        self.video = None if size is None else self.add_video(form.video, *size)
+        self.audio = None if sound is None else self.add_audio(form.audio)
 
-    def add_video(self, width: int, height: int) -> None:
-        """The video stream; to be called before the first frame."""
-        name, options = ENCODERS[self.video_codec]
+    def add_video(self, codec: str, width: int, height: int) -> VideoStream:
+        name, options = ENCODERS[codec]
         stream = cast(VideoStream, self.container.add_stream(name, rate=self.fps, options=dict(options)))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1
-        self.video = stream
+        return stream
+
+    def add_audio(self, codec: str) -> AudioStream:
+        name, options = ENCODERS[codec]
+        stream = cast(AudioStream, self.container.add_stream(name, rate=self.rate, options=dict(options)))
+        stream.layout = "mono"
+        if codec in AUDIO_BIT_RATES:
+            stream.bit_rate = AUDIO_BIT_RATES[codec]
+        return stream
 
     def write_frame(self, image: np.ndarray) -> None:
         """H, W, 3 = image.shape; the sound up to the frame's end follows it."""
@@ -140,7 +146,7 @@ class MediaWriter:
 
 def write_audio(path: Path, form: Format, samples: np.ndarray, rate: int) -> None:
     """A file of sound alone; N, = samples.shape, int16."""
-    writer = MediaWriter(path, form, Fraction(25), samples, rate)
+    writer = MediaWriter(path, form, None, Fraction(25), samples, rate)
     writer.close()
 
 
@@ -150,9 +156,9 @@ def write_video(
     """A video file; every frame is H, W, 3 uint8 with even sides; without `samples` it has no audio stream."""
     if not form.video:
         raise FormatError(f".{form.suffix} files hold no pictures.", f"Choose one of: {', '.join(VIDEO_CODECS)}.")
-    writer = MediaWriter(path, form, fps, samples, rate)
-    for image in frames:
-        if writer.video is None:
-            writer.add_video(image.shape[1], image.shape[0])
+    images = iter(frames)
+    first = next(images)
+    writer = MediaWriter(path, form, (first.shape[1], first.shape[0]), fps, samples, rate)
+    for image in chain([first], images):
         writer.write_frame(image)
     writer.close()
