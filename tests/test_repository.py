@@ -140,7 +140,7 @@ def code_in(node: ast.expr | None) -> str | None:
 
 
 def codes_of(tree: ast.AST) -> set[str]:
-    """Codes that a module can report: class attributes, `code="..."`, and the members of `...Code` literals."""
+    """Codes that a module can report: class attributes, `code="..."`, `...Error("code", ...)`, and the members of `...Code` literals."""
     found: set[str | None] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
@@ -148,6 +148,8 @@ def codes_of(tree: ast.AST) -> set[str]:
                 found |= set(re.findall(r"^    code\b[^=]*= \(?'(\w+)'", line))
         elif isinstance(node, ast.Call) and not ast.unparse(node.func).endswith("Field"):
             found |= {code_in(keyword.value) for keyword in node.keywords if keyword.arg == "code"}
+            if re.search("(Error|Failed)$", ast.unparse(node.func)) and len(node.args) > 1:
+                found.add(code_in(node.args[0]))
         elif isinstance(node, ast.Assign) and re.fullmatch(r"\w*Code", ast.unparse(node.targets[0])):
             found |= {code_in(part) for part in ast.walk(node.value) if isinstance(part, ast.Constant)}
     return {code for code in found if code is not None}
@@ -180,9 +182,9 @@ def test_make_targets_named_in_documents_exist(document: Path) -> None:
 def test_htav_commands_and_options_named_in_documents_exist(document: Path) -> None:
     import typer.main
 
-    from app.cli import commands
+    from app.cli import app
 
-    group = typer.main.get_command(commands)
+    group = typer.main.get_command(app)
     for line in shell_lines(document.read_text()):
         if not line.startswith("htav ") or line.startswith("htav --"):
             continue
@@ -299,3 +301,13 @@ def test_the_wheel_holds_all_that_a_service_needs(tmp_path: Path) -> None:
 def test_the_constraints_name_a_matching_trio() -> None:
     pins = dict(re.findall(r"^(torch\w*)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
     assert pins == {"torch": "2.14.1", "torchvision": "0.29.1", "torchaudio": "2.11.0"}
+
+
+def test_the_notice_names_each_shipped_trunk_by_its_pinned_digest() -> None:
+    from model.training import trunks
+
+    notice = (ROOT / "NOTICE").read_text()
+    for file in (trunks.LITE2, trunks.MINILM_WEIGHTS, trunks.MINILM_TOKENIZER):
+        assert file.sha256 in notice and f"{file.package} {file.version}" in notice
+    for word in ("FFmpeg", "libx264", "eSpeak NG", "Swagger UI"):
+        assert word in notice

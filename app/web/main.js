@@ -239,7 +239,7 @@ function begin() {
 async function about() {
   try {
     const answer = await version();
-    byId("about").textContent = [`HTAV ${answer.version}`, answer.model, "queries in English", `code ${answer.code_licence}`, `weights ${answer.weights_licence}`].filter(Boolean).join(" · ");
+    byId("about").textContent = [`HTAV ${answer.version}`, answer.model, "queries in English", `code: ${answer.code_licence}`, `weights: ${answer.weights_licence}`].filter(Boolean).join(" · ");
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
   }
