@@ -89,6 +89,7 @@ class Snapshot:
         self._index = index
         self._catalog = catalog
         self._reader = reader
+        self._lost: set[int] = set()  # clips whose rows went with their quarantine: the catalog no longer hides them
         self._hidden: tuple[float, Ids] = (0.0, np.empty(0, np.int64))
 
     def describe(self) -> dict[str, Any]:
@@ -124,6 +125,7 @@ class Snapshot:
             tokens |= self._parsed(self._read(locations))
             damaged = [clip_id for clip_id in locations if clip_id not in tokens]
             if damaged:
+                self._lost.update(damaged)
                 quarantine(self._catalog, damaged, "corrupt_record")
         return [tokens.get(clip_id) for clip_id in wanted]
 
@@ -138,7 +140,7 @@ class Snapshot:
 
     def _allowed_rows(self, allow: Ids | None) -> Ids | None:
         """Rows that may be found: None means all of them."""
-        hidden = self._hidden_rows()
+        hidden = np.concatenate([self._hidden_rows(), self._rows_of(np.array(sorted(self._lost), np.int64))])
         if allow is None and not len(hidden):
             return None
         mask = np.full(self.clips, allow is None)
