@@ -56,7 +56,7 @@ def limit_audio(encoded: AudioTokens, most: int) -> tuple[Tensor, Tensor, Tensor
     """
     C, S, d = encoded.tokens.shape
     factor = ((encoded.lengths + most - 1) // most).clamp(min=1)
-    target = torch.arange(S).unsqueeze(0) // factor.unsqueeze(1)
+    target = torch.arange(S, device=factor.device) // factor.unsqueeze(1)
     valid = length_mask(encoded.lengths, S)
     lengths = (encoded.lengths + factor - 1) // factor
     A = max(int(lengths.max()), 1)
@@ -65,7 +65,7 @@ def limit_audio(encoded: AudioTokens, most: int) -> tuple[Tensor, Tensor, Tensor
         1, target.unsqueeze(-1).expand(C, S, d), encoded.tokens * valid.unsqueeze(-1)
     )
     counts = merged.new_zeros(C, A).scatter_add(1, target, valid.to(merged.dtype)).clamp(min=1)
-    seconds = (torch.arange(A).unsqueeze(0) + 0.5) * factor.unsqueeze(1) / TOKENS_PER_SECOND
+    seconds = (torch.arange(A, device=factor.device) + 0.5) * factor.unsqueeze(1) / TOKENS_PER_SECOND
     return merged / counts.unsqueeze(-1), length_mask(lengths, A), seconds
 
 

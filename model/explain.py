@@ -48,14 +48,14 @@ def relevance(head: FusionHead, text: TextEncoding, clip: ClipTokens, token_set:
     pair = head(text, clip)
     weights = pair.cls_weights[0]  # [N]
     curves: list[tuple[NDArray[np.float32], NDArray[np.float32], float]] = []
-    if len(token_set.video):
+    if bool(clip.video_mask.any()):
         query = F.normalize(head.video_text.query(text.tokens[0]), dim=-1)
         cosine = query @ F.normalize(clip.video[0], dim=-1).T  # [N, V]
         times, step = np.unique(token_set.video_times, return_inverse=True)
         by_step = torch.full((len(weights), len(times)), -1.0)
         by_step = by_step.scatter_reduce(1, torch.from_numpy(step).expand(len(weights), -1), cosine, "amax")
         curves.append((times, (weights @ by_step).numpy(), float(pair.video[0, 0])))
-    if len(token_set.audio) and pair.audio_block is not None:
+    if pair.audio_block is not None:
         block = pair.audio_block
         query = F.normalize(head.audio_text.query(text.tokens[0]), dim=-1)
         cosine = query @ F.normalize(clip.audio[0], dim=-1).T  # [N, A]

@@ -197,11 +197,11 @@ def ctc_loss(sound: AudioTokens, transcripts: list[str | None]) -> Tensor:
     known = [row for row, transcript in enumerate(transcripts) if transcript]
     if not known:
         return sound.ctc_logits.sum() * 0.0
-    targets = [torch.tensor(spelled(transcripts[row] or "")) for row in known]
+    targets = [torch.tensor(spelled(transcripts[row] or ""), dtype=torch.long) for row in known]
     log_probabilities = sound.ctc_logits[known].float().log_softmax(dim=-1).transpose(0, 1)
     lengths = torch.tensor([len(target) for target in targets])
     loss: Tensor = F.ctc_loss(
-        log_probabilities, torch.cat(targets), sound.ctc_lengths[known], lengths, zero_infinity=True
+        log_probabilities, torch.cat(targets).to(log_probabilities.device), sound.ctc_lengths[known], lengths, zero_infinity=True
     )
     return loss
 

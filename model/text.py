@@ -30,8 +30,8 @@ class TextEncoding:
     understood: list[bool]
 
     def row(self, index: int) -> "TextEncoding":
-        """The single query `index`, without padding."""
-        n = int(self.mask[index].sum())
+        """The single query `index`, without padding; a query without tokens keeps one that the mask hides."""
+        n = max(int(self.mask[index].sum()), 1)
         return TextEncoding(
             self.tokens[index : index + 1, :n],
             self.mask[index : index + 1, :n],
@@ -103,11 +103,11 @@ class CharacterBranch(nn.Module):
 
     def forward(self, characters: Tensor, spans: Tensor) -> Tensor:
         """Character ids [B, S] and token spans [B, N, S] (rows sum to 1 or 0) to [B, N, hidden]."""
-        x = self.embedding(characters).transpose(1, 2)
         present = (characters > 0).unsqueeze(1)
+        x = self.embedding(characters).transpose(1, 2) * present  # what padding would leak through the kernel
         for convolution in self.convolutions:
             x = (x + F.gelu(convolution(x))) * present
-        gated: Tensor = self.gate * self.out(spans @ x.transpose(1, 2))
+        gated: Tensor = self.gate * self.out(spans.to(x.dtype) @ x.transpose(1, 2))
         return gated
 
 
@@ -184,11 +184,12 @@ class TextEncoder(nn.Module):
 def character_spans(texts: list[str], encodings: list[Encoding]) -> tuple[Tensor, Tensor]:
     """Character ids [B, S] and, for each token, equal weights over its characters [B, N, S]."""
     B, N = len(texts), len(encodings[0].ids)
-    S = max(1, *(max(end for _, end in encoding.offsets) for encoding in encodings))
+    ends = [max(end for _, end in encoding.offsets) for encoding in encodings]  # text cut off is not spelled either
+    S = max(1, *ends)
     ids, spans = torch.zeros(B, S, dtype=torch.long), torch.zeros(B, N, S)
     for row, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
-        lowered = text.lower()[:S]
-        ids[row, : len(lowered)] = torch.tensor([max(CHARACTERS.find(c), 0) for c in lowered], dtype=torch.long)
+        spelled = [max(CHARACTERS.find(c.lower()), 0) for c in text[: ends[row]]]  # one a character, as offsets count
+        ids[row, : len(spelled)] = torch.tensor(spelled, dtype=torch.long)
         for place, (start, end) in enumerate(encoding.offsets):
             if end > start:
                 spans[row, place, start:end] = 1.0 / (end - start)
