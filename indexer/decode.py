@@ -107,7 +107,11 @@ class Decoder:
         for header, payload in self._ask(request, max(MIN_CPU_S, CPU_FACTOR * media_s), limit):
             if header.get("kind") == "cut":
                 raise FileCut(str(header["message"]), float(header["end_s"]))
-            yield _decoded(header, payload, by_ordinal, frames, size)
+            clip = _decoded(header, payload, by_ordinal, frames, size)
+            del by_ordinal[clip.window.ordinal]
+            yield clip
+        if by_ordinal:
+            raise FileFailed("decoder_crashed", "The decoder left clips out.")
 
     def close(self) -> None:
         """End the child, whatever it is doing."""

@@ -49,8 +49,9 @@ class Scope:
     is_file: bool
     exists: bool = True
 
-    def covers(self, path: str) -> bool:
-        return not self.path or path == self.path or path.startswith(self.path + "/")
+    @property
+    def file_path(self) -> Path:
+        return file_path(str(self.root), self.path)
 
 
 def resolve(given: str | Path, roots: Sequence[Path], *, owner: bool) -> Scope:
@@ -82,7 +83,7 @@ def scan(scopes: Sequence[Scope], roots: Sequence[Path], skip: Sequence[Path] = 
     for scope in scopes:
         if not scope.exists:
             continue
-        start = file_path(str(scope.root), scope.path)
+        start = scope.file_path
         for path in [start] if scope.is_file else _walk(start, known, set(skip) - {start}):
             found = _look(path, known)
             if found is not None and (found.root, found.path) not in seen:

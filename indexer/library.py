@@ -1,0 +1,254 @@
+"""The library as the catalog knows it against the library as it lies on disk.
+
+    comparison = library.compare(scopes, found)    # unchanged by (size, time), failed for good, or pending
+    ruling = library.decide(task, content_hash)    # a pending file whose content is known now
+    library.hide_missing(scopes, found)            # last, so that a renamed file is never dark in between
+
+A video is *complete* for a model when the catalog holds as many of its clips as its duration has windows. Nothing here
+reads a file's content; nothing here decodes.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import exists, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from indexer import failures
+from indexer.catalog import Catalog, media_root
+from indexer.config import IndexSettings
+from indexer.failures import Verdict
+from indexer.progress import Failure
+from indexer.scan import Found, Scope
+from indexer.tables import (
+    SEARCHABLE,
+    Clip,
+    FileFailure,
+    MediaRoot,
+    Video,
+    VideoState,
+    VideoUri,
+    file_path,
+    now,
+    video_id,
+)
+from model.media import clip_windows
+
+PARTIAL_CODES = frozenset({"truncated", "audio_decode_failed", "decode_failed"})
+
+
+@dataclass
+class Task:
+    """A file that may need work. `content_hash` is known when only the model is new or a run was interrupted."""
+
+    root_id: int
+    found: Found
+    asked: bool
+    content_hash: str | None = None
+    alone: bool = False
+    file_id: int = 0  # of the job's row for it
+
+    @property
+    def uri(self) -> str:
+        return str(self.found.file_path)
+
+    @property
+    def path(self) -> Path:
+        return self.found.file_path
+
+
+@dataclass
+class Comparison:
+    unchanged: int = 0
+    pending: list[Task] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+
+
+class Ruling(Enum):
+    """What a file turned out to be once its content was known."""
+
+    WORK = "work"
+    UNCHANGED = "unchanged"
+    DUPLICATE = "duplicate"
+
+
+class Library:
+    """The questions and answers of one run for one model."""
+
+    def __init__(self, settings: IndexSettings, catalog: Catalog, fingerprint: str) -> None:
+        self.settings = settings
+        self.catalog = catalog
+        self.fingerprint = fingerprint
+
+    def roots(self) -> list[Path]:
+        """Every folder whose files may be indexed."""
+        with self.catalog.session() as session:
+            known = [file_path(path, "") for path in session.scalars(select(MediaRoot.path))]
+        given = [root.resolve() for root in (*self.settings.media_roots, self.settings.uploads_dir)]
+        return list(dict.fromkeys([*known, *given]))
+
+    def knows(self, scopes: Sequence[Scope]) -> bool:
+        """Whether any file in the scopes was ever indexed."""
+        with self.catalog.session() as session:
+            return bool(_below(session, scopes))
+
+    def compare(self, scopes: Sequence[Scope], found: Sequence[Found], *, retry: bool = False) -> Comparison:
+        """Sort the files by what can be said without opening them, and bring back what had been missing."""
+        result = Comparison()
+        with self.catalog.transaction() as session:
+            ids = {root: media_root(session, root).id for root in {one.root for one in found}}
+            ids |= {scope.root: media_root(session, scope.root).id for scope in scopes}
+            uris = {(uri.root_id, uri.path): uri for uri in session.scalars(select(VideoUri))} if found else {}
+            videos = {video.id: video for video in session.scalars(select(Video))} if uris else {}
+            complete = self._complete(session, videos.values())
+            asked = {(scope.root, scope.path) for scope in scopes if scope.is_file}
+            for one in found:
+                task = Task(ids[one.root], one, (one.root, one.path) in asked)
+                uri = uris.get((task.root_id, one.path))
+                if retry:
+                    failures.clear(session, task.root_id, one.path)
+                if one.problem is not None:
+                    result.failed.append(_refused(session, task, one.problem))
+                elif uri is None or (uri.size, uri.mtime_ns) != (one.size, one.mtime_ns):
+                    self._pend(session, task, result)
+                else:
+                    self._known(session, task, uri, videos[uri.video_id], uri.video_id in complete, result)
+        return result
+
+    def decide(self, task: Task, content_hash: str) -> Ruling:
+        """File the content under its video, made if new, and say whether there is anything to encode."""
+        with self.catalog.transaction() as session:
+            identity = video_id(content_hash)
+            video = session.get(Video, identity)
+            if video is None:
+                video = Video(id=identity, content_hash=content_hash, title=Path(task.found.path).stem)
+                session.add(video)
+            if video.state is VideoState.DELETED and not task.asked:
+                return Ruling.UNCHANGED
+            if video.state is VideoState.DELETED:
+                video.state, video.deleted_at = VideoState.QUEUED, None
+            is_copy = self._attach(session, task, video)
+            session.flush()
+            if identity in self._complete(session, [video]):
+                _restore(video)
+                failures.clear(session, task.root_id, task.found.path)
+                return Ruling.DUPLICATE if is_copy else Ruling.UNCHANGED
+            if video.state in (VideoState.MISSING, VideoState.FAILED):
+                video.state, video.missing_since = VideoState.QUEUED, None
+            return Ruling.WORK
+
+    def hide_missing(self, scopes: Sequence[Scope], found: Iterable[Found]) -> int:
+        """Mark what is gone from disk; a video none of whose files is left is hidden. Returns how many are."""
+        present = {(str(one.root), one.path) for one in found}
+        moment = now()
+        with self.catalog.transaction() as session:
+            gone = [
+                row
+                for row in _below(session, scopes)
+                if (row.root, row.path) not in present and not os.path.lexists(file_path(row.root, row.path))
+            ]
+            for row in gone:
+                fresh = VideoUri.id == row.uri_id, VideoUri.missing_since.is_(None)
+                session.execute(update(VideoUri).where(*fresh).values(missing_since=moment))
+            _forget_failures(session, scopes)
+            any_uri = exists().where(VideoUri.video_id == Video.id)
+            live_uri = exists().where(VideoUri.video_id == Video.id, VideoUri.missing_since.is_(None))
+            shown = or_(Video.state.in_((*SEARCHABLE, VideoState.FAILED)), any_uri)
+            hidden = Video.state.in_((VideoState.MISSING, VideoState.DELETED))
+            query = update(Video).where(shown, ~hidden, ~live_uri)
+            session.execute(query.values(state=VideoState.MISSING, missing_since=moment))
+            lost = {row.video_id for row in gone}
+            return sum(session.get_one(Video, video).state is VideoState.MISSING for video in lost)
+
+    def _known(
+        self, session: Session, task: Task, uri: VideoUri, video: Video, complete: bool, result: Comparison
+    ) -> None:
+        """A file with the size and time it had before."""
+        uri.missing_since = None
+        if complete and video.state is not VideoState.DELETED:
+            _restore(video)
+            result.unchanged += 1
+        elif video.state is VideoState.DELETED and not task.asked:
+            result.unchanged += 1
+        else:
+            task.content_hash = video.content_hash
+            self._pend(session, task, result)
+
+    def _pend(self, session: Session, task: Task, result: Comparison) -> None:
+        """Try the file, unless it has failed for good."""
+        one, limit = task.found, self.settings.max_attempts
+        verdict = failures.verdict(session, task.root_id, one.path, one.size, one.mtime_ns, limit)
+        if verdict is Verdict.REFUSE:
+            row = failures.find(session, task.root_id, one.path)
+            assert row is not None
+            result.failed.append(Failure(task.uri, row.code or "failed", row.message, row.attempts))
+        else:
+            task.alone = verdict is Verdict.ALONE
+            result.pending.append(task)
+
+    def _attach(self, session: Session, task: Task, video: Video) -> bool:
+        """Point this file's uri at the video; True when the video has another file on disk."""
+        one = task.found
+        others = [uri for uri in video.uris if (uri.root_id, uri.path) != (task.root_id, one.path)]
+        query = select(VideoUri).where(VideoUri.root_id == task.root_id, VideoUri.path == one.path)
+        uri = session.scalar(query)
+        is_new = uri is None or uri.video_id != video.id
+        if uri is None:
+            uri = VideoUri(root_id=task.root_id, path=one.path, video_id=video.id)
+            session.add(uri)
+        uri.video_id, uri.size, uri.mtime_ns, uri.missing_since = video.id, one.size, one.mtime_ns, None
+        return is_new and any(other.missing_since is None and other.file_path.exists() for other in others)
+
+    def _complete(self, session: Session, videos: Iterable[Video]) -> set[str]:
+        """The videos all of whose clips are committed for this model."""
+        known = {video.id: video.duration_s for video in videos if video.duration_s is not None}
+        counts = select(Clip.video_id, func.count()).group_by(Clip.video_id)
+        counts = counts.where(Clip.fingerprint == self.fingerprint)
+        if len(known) == 1:
+            counts = counts.where(Clip.video_id.in_(known))
+        have = {row[0]: row[1] for row in session.execute(counts)} if known else {}
+        return {one for one, length in known.items() if length and have.get(one, 0) == len(clip_windows(length))}
+
+
+def _restore(video: Video) -> None:
+    """A complete video that was hidden is shown again."""
+    if video.state not in SEARCHABLE:
+        partial = video.code in PARTIAL_CODES
+        video.state = VideoState.PARTIAL if partial else VideoState.READY
+        if not partial:
+            video.code = video.message = None
+    video.missing_since = None
+
+
+def _refused(session: Session, task: Task, problem: tuple[str, str]) -> Failure:
+    attempts = failures.record(session, task.root_id, task.found.path, *problem, charge=False)
+    return Failure(task.uri, *problem, attempts)
+
+
+def _under(path: Path, scope: Scope) -> bool:
+    return path == scope.file_path or scope.file_path in path.parents
+
+
+def _forget_failures(session: Session, scopes: Sequence[Scope]) -> None:
+    """What failed and is gone need not be listed."""
+    for row in session.scalars(select(FileFailure)).all():
+        if not os.path.lexists(row.file_path) and any(_under(row.file_path, scope) for scope in scopes):
+            session.delete(row)
+
+
+class _Row(NamedTuple):
+    uri_id: int
+    root: str
+    path: str
+    video_id: str
+
+
+def _below(session: Session, scopes: Sequence[Scope]) -> list[_Row]:
+    """Every known file in the scopes."""
+    query = select(VideoUri.id, MediaRoot.path, VideoUri.path, VideoUri.video_id).join(MediaRoot)
+    rows = [_Row(*row) for row in session.execute(query)]
+    return [row for row in rows if any(_under(file_path(row.root, row.path), scope) for scope in scopes)]

@@ -1,0 +1,114 @@
+"""From files to a published snapshot: the run that `htav index` and the worker share.
+
+    scan -> compare with the catalog -> hash -> decode (children) -> encode (batches across files) -> commit -> publish
+
+One thread, the caller's, encodes and writes the catalog; `feed` reads ahead of it. A kill at any moment loses at most
+the batch in hand: the next run finds what is committed and goes on behind it. One bad file never ends a run.
+"""
+
+import fcntl
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from indexer import failures, jobs
+from indexer.catalog import Catalog
+from indexer.config import IndexSettings
+from indexer.errors import PathRefused, StorageError
+from indexer.jobs import Lease
+from indexer.library import Library
+from indexer.progress import Counts, DatabaseReporter, Failure, IndexReport, NullReporter, Reporter, Reporters
+from indexer.run import Run
+from indexer.scan import resolve
+from indexer.tables import JobState, VideoState
+
+if TYPE_CHECKING:
+    from model import Retriever
+
+WATCH_JOB_S = 0.5
+
+
+def index_paths(
+    paths: Sequence[str | Path],
+    settings: IndexSettings,
+    retriever: "Retriever",
+    reporter: Reporter | None = None,
+    *,
+    retry: bool = False,
+    owner: bool = True,
+) -> IndexReport:
+    """Index files and folders now, as a job of its own. `owner`: the paths may become media roots."""
+    catalog = Catalog.open(settings)
+    try:
+        roots = Library(settings, catalog, retriever.fingerprint).roots()
+        named = [resolve(path, roots, owner=owner).file_path for path in paths]  # refuse before there is a job
+        bury_the_dead(catalog, settings)
+        job_id = jobs.submit(catalog, named, retry=retry, options={"owner": owner})
+        lease = jobs.claim(catalog, settings, job_id)
+        if lease is None:  # a worker was faster
+            return _watch(catalog, job_id)
+        return run_job(lease, settings, catalog, retriever, reporter)
+    finally:
+        catalog.close()
+
+
+def run_job(
+    lease: Lease, settings: IndexSettings, catalog: Catalog, retriever: "Retriever", reporter: Reporter | None = None
+) -> IndexReport:
+    """Do a claimed job to its end; whatever goes wrong, the job is left in a state that says so."""
+    job = jobs.get(catalog, lease.job_id)
+    listeners = Reporters([DatabaseReporter(lease), reporter or NullReporter()])
+    try:
+        with indexing(settings.data_dir, lease, listeners):
+            run = Run(lease, settings, catalog, retriever, listeners)
+            return run.go(job.paths, retry=bool(job.options.get("retry")), owner=bool(job.options.get("owner")))
+    except (KeyboardInterrupt, SystemExit):
+        lease.give_back()
+        raise
+    except (StorageError, PathRefused) as err:
+        lease.abort(err.code, err.message)
+        raise
+
+
+def bury_the_dead(catalog: Catalog, settings: IndexSettings) -> None:
+    """End the runs of this command that were killed, so that what they had in hand is counted; the next run goes on."""
+    for job in jobs.list_jobs(catalog, state=JobState.RUNNING):
+        if job.options.get("owner") and (lease := jobs.claim(catalog, settings, job.id)) is not None:
+            lease.abort("interrupted", "The run was interrupted. A later one goes on where it stopped.")
+
+
+@contextmanager
+def indexing(data_dir: Path, lease: Lease, reporter: Reporter) -> Iterator[None]:
+    """One run at a time for a data folder; others wait, alive. The lock ends with the process, however it ends."""
+    with (data_dir / "indexing.lock").open("a") as lock:
+        waits = False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not waits:
+                    reporter.note("Another run is indexing into this data folder; waiting for it to end.")
+                waits = True
+                lease.heartbeat()
+                time.sleep(WATCH_JOB_S)
+        yield
+
+
+def _watch(catalog: Catalog, job_id: str) -> IndexReport:
+    """Wait for a job that someone else does, and report it as if it had been ours."""
+    while (job := jobs.get(catalog, job_id)).state not in jobs.FINISHED:
+        time.sleep(WATCH_JOB_S)
+    known = {name: int(job.counts.get(name, 0)) for name in vars(Counts())}
+    report = IndexReport(job_id, job.snapshot_id, counts=Counts(**known), cancelled=job.state is JobState.CANCELLED)
+    names = {(file.root_id, file.path) for file in jobs.files(catalog, job_id) if file.state is VideoState.FAILED}
+    report.failed = [
+        Failure(str(row.file_path), row.code or "failed", row.message, row.attempts)
+        for row in failures.failed_files(catalog)
+        if (row.root_id, row.path) in names
+    ]
+    if job.started_at is not None and job.finished_at is not None:
+        report.took_s = (job.finished_at - job.started_at).total_seconds()
+    return report
