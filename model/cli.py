@@ -1,5 +1,6 @@
 """The model's own commands: synth, train, evaluate. Each only reads its options and calls its module."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,6 +51,94 @@ def synth(
         "photos": photos, "spoken": spoken, "noise": noise, "snr_db": snr, "overwrite": overwrite,
     }  # fmt: skip
     run_synth(options, json_output)
+
+
+@commands.command()
+def train(
+    data: Annotated[
+        list[str],
+        typer.Option(help="A manifest folder, or a data set in a known layout; DIR:2 counts twice. Repeat it."),
+    ],
+    out: Annotated[Path, typer.Option(help="The run's folder: checkpoint, best, states, logs.")],
+    preset: Annotated[str, typer.Option(help="compact, paper or tiny.")] = "compact",
+    init: Annotated[Path | None, typer.Option(help="Start from this checkpoint folder.")] = None,
+    steps: Annotated[int | None, typer.Option(help="End after so many steps.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="End after so many passes over the data.")] = None,
+    hours: Annotated[float | None, typer.Option(help="End after so many hours of training.")] = None,
+    batch_size: Annotated[str, typer.Option(help="64 for all, or still=128,sound=48,film=32.")] = "",
+    lr: Annotated[float, typer.Option(help="Peak learning rate of what is new.")] = 1e-3,
+    trunk_lr: Annotated[float, typer.Option(help="Peak learning rate of the pretrained trunks.")] = 3e-5,
+    schedule: Annotated[str, typer.Option(help="one-cycle or cosine, stretched over the whole run.")] = "one-cycle",
+    weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay.")] = 0.02,
+    clip_norm: Annotated[float, typer.Option(help="Longest gradient.")] = 1.0,
+    accumulate: Annotated[int, typer.Option(help="Batches whose gradients make one step.")] = 1,
+    bf16: Annotated[bool, typer.Option(help="Compute in bf16 where that is exact enough.")] = False,
+    trained: Annotated[
+        str, typer.Option("--train", help="What moves of the trunks: text-last=2,frames-last=1, or all.")
+    ] = "text-last=0,frames-last=0",
+    loss: Annotated[str, typer.Option(help="Weights of loss terms: ctc=1,dual_softmax=1.")] = "",
+    views: Annotated[int, typer.Option(help="Crops of each photograph kept for a frozen trunk.")] = 4,
+    augment: Annotated[bool, typer.Option(help="Change pictures and sound a little each time.")] = True,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads of the computation.")] = 2,
+    validate_every: Annotated[int, typer.Option(help="Steps between two looks at the val part.")] = 200,
+    validate_items: Annotated[int, typer.Option(help="Items of each folder's val part that are looked at.")] = 128,
+    save_minutes: Annotated[float, typer.Option(help="Minutes between two saved states.")] = 5.0,
+    save_every: Annotated[int | None, typer.Option(help="Steps between two saved states, instead.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Train on one or several data folders; may be stopped at any second and resumed."""
+    from model.training.command import run_train
+    from model.training.options import Options
+
+    run_train(
+        Options(
+            data=tuple(data), out=out, preset=preset, init=init, steps=steps, epochs=epochs, hours=hours,
+            batch_size=batch_size, lr=lr, trunk_lr=trunk_lr, schedule=schedule, weight_decay=weight_decay,
+            clip_norm=clip_norm, accumulate=accumulate, bf16=bf16, train=trained, loss=loss, views=views,
+            augment=augment, seed=seed, threads=threads, validate_every=validate_every, validate_items=validate_items,
+            save_minutes=save_minutes, save_every=save_every, resume=resume,
+        ),
+        json_output,
+    )  # fmt: skip
+
+
+class GalleryChoice(StrEnum):
+    whole_split = "split"
+    own_group = "group"
+
+
+class ModeChoice(StrEnum):
+    exhaustive = "exhaustive"
+    service = "service"
+
+
+@commands.command()
+def evaluate(
+    context: typer.Context,
+    data: Annotated[Path, typer.Option(help="A manifest folder, or a data set in a known layout.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    gallery: Annotated[
+        GalleryChoice, typer.Option(help="Rank among the whole split, or within a group.")
+    ] = GalleryChoice.whole_split,
+    mode: Annotated[
+        ModeChoice, typer.Option(help="Score every clip, or the service's shortlist.")
+    ] = ModeChoice.exhaustive,
+    model: Annotated[
+        str | None, typer.Option(help="A checkpoint folder or hub id; the embedded one if left out.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Rank a manifest's items by its texts: R@1, R@5, R@10, median and mean rank, with 95 % intervals."""
+    from model.evaluation.command import run_evaluate
+    from model.evaluation.evaluate import Request
+
+    # The app hands the service's shortlist over through the context: this room must not know the index.
+    shortlister = context.obj.get("shortlister") if isinstance(context.obj, dict) else None
+    request = Request(data, split, gallery.value, mode.value, seed)
+    run_evaluate(request, model, json_output, shortlister)
 
 
 def main() -> None:

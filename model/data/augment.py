@@ -29,7 +29,7 @@ def pictures(frames: NDArray[np.uint8], rng: np.random.Generator, *, mirror: boo
     area, aspect = rng.uniform(0.5, 1.0), np.exp(rng.uniform(-0.25, 0.25))
     height, width = (min(round(S * float(np.sqrt(area * ratio))), S) for ratio in (1 / aspect, aspect))
     top, left = int(rng.integers(S - height + 1)), int(rng.integers(S - width + 1))
-    cut = torch.from_numpy(np.ascontiguousarray(frames[:, top : top + height, left : left + width]))
+    cut = torch.from_numpy(frames[:, top : top + height, left : left + width].copy())
     pixels = F.interpolate(cut.permute(0, 3, 1, 2).float(), size=(S, S), mode="bilinear", antialias=True)
     if mirror and rng.random() < 0.5:
         pixels = pixels.flip(-1)

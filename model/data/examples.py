@@ -152,7 +152,6 @@ def compute_features(
     encoder: "VideoEncoder",
     store: FeatureStore,
     views: int,
-    seed: int,
     progress: Progress,
 ) -> list[Failure]:
     """The frozen trunk's maps of every clip into the store: as it is, and `views` - 1 times changed for photographs."""
@@ -166,9 +165,9 @@ def compute_features(
             frames = cache.clip(example.item, index, span).frames
             if frames is None:
                 return
-            for view, key in missing:
-                changed = frames if view == 0 else _view(frames, example, seed, view)
-                store.add(key, _maps(encoder, changed))
+            changed = [frames if view == 0 else _view(frames, example, view) for view, _ in missing]
+            for (_, key), maps in zip(missing, _maps(encoder, changed), strict=True):
+                store.add(key, maps)
 
     return _each([source for source in sources if source.form != "sound"], fill, "run the frozen trunk", progress)
 
@@ -178,15 +177,18 @@ def views_of(example: Example, views: int) -> int:
     return views if example.form == "still" else 1
 
 
-def _view(frames: NDArray[np.uint8], example: Example, seed: int, view: int) -> NDArray[np.uint8]:
-    rng = np.random.default_rng([seed, view, int(example.key[:12], 16)])
+def _view(frames: NDArray[np.uint8], example: Example, view: int) -> NDArray[np.uint8]:
+    """The same for every run, so that runs share a store."""
+    rng = np.random.default_rng([view, int(example.key[:12], 16)])
     return augment.pictures(frames, rng, mirror=example.mirror)
 
 
 @torch.inference_mode()
-def _maps(encoder: "VideoEncoder", frames: NDArray[np.uint8]) -> list[torch.Tensor]:
-    stacked = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))).unsqueeze(0)
-    return [level[0] for level in encoder.trunk_features(stacked)]
+def _maps(encoder: "VideoEncoder", clips: list[NDArray[np.uint8]]) -> list[list[torch.Tensor]]:
+    """For each clip [T, S, S, 3] its maps, one [T, channels, rows, columns] a level."""
+    stacked = torch.from_numpy(np.ascontiguousarray(np.stack(clips).transpose(0, 1, 4, 2, 3)))
+    levels = encoder.trunk_features(stacked)
+    return [[level[row] for level in levels] for row in range(len(clips))]
 
 
 def _each(sources: Sequence[Source], work: Callable[[Example], None], what: str, progress: Progress) -> list[Failure]:

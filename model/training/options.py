@@ -1,0 +1,76 @@
+"""What a training run is told, as data, and what it may be told wrongly."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from model.errors import HtavError
+
+FORM_BATCHES = {"still": 128, "sound": 48, "film": 32}
+
+
+class TrainingError(HtavError):
+    """A training run cannot start or go on."""
+
+    code: ClassVar[str] = "cannot_train"
+
+
+@dataclass(frozen=True)
+class Options:
+    """One run. Of `steps`, `epochs` and `hours` the first that is reached ends it; the schedule is stretched to it."""
+
+    data: tuple[str, ...]
+    out: Path
+    preset: str = "compact"
+    init: Path | None = None
+    steps: int | None = None
+    epochs: float | None = None
+    hours: float | None = None
+    batch_size: str = ""
+    lr: float = 1e-3
+    trunk_lr: float = 3e-5
+    schedule: str = "one-cycle"
+    weight_decay: float = 0.02
+    clip_norm: float = 1.0
+    accumulate: int = 1
+    bf16: bool = False
+    train: str = "text-last=0,frames-last=0"
+    views: int = 4
+    augment: bool = True
+    seed: int = 0
+    threads: int = 2
+    validate_every: int = 200
+    validate_items: int = 128
+    save_minutes: float = 5.0
+    save_every: int | None = None
+    log_every: int = 10
+    resume: bool = False
+    loss: str = ""
+
+    def check(self) -> None:
+        """Raises TrainingError for what no run can be made of."""
+        if not self.data:
+            raise TrainingError("no data folder is given.", "Add --data DIR, as often as you like.")
+        if self.steps is None and self.epochs is None and self.hours is None:
+            raise TrainingError("nothing says how long to train.", "Give --steps, --epochs or --hours.")
+        for name in ("steps", "epochs", "hours", "lr", "accumulate", "views", "threads", "log_every", "validate_every"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise TrainingError(f"--{name.replace('_', '-')} is {value}.", "It must be above zero.")
+        if self.schedule not in ("one-cycle", "cosine"):
+            raise TrainingError(f"there is no schedule '{self.schedule}'.", "Choose one-cycle or cosine.")
+        if self.init is not None and self.resume:
+            raise TrainingError("--init and --resume were both given.", "A resumed run goes on from its own state.")
+        self.batch_sizes()
+
+    def batch_sizes(self) -> dict[str, int]:
+        """Examples a step by form: `--batch-size 64` for all, or `still=128,film=32` for some."""
+        sizes = dict(FORM_BATCHES)
+        for part in filter(None, self.batch_size.replace(" ", "").split(",")):
+            form, equals, number = part.rpartition("=")
+            if not number.isdigit() or int(number) < 1 or (equals and form not in sizes):
+                raise TrainingError(
+                    f"--batch-size {self.batch_size} cannot be read.", "Write 64, or still=128,film=32."
+                )
+            sizes.update({form: int(number)} if equals else dict.fromkeys(sizes, int(number)))
+        return sizes

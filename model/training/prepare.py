@@ -1,0 +1,135 @@
+"""Everything a run has before its first step: network, data, features, optimiser."""
+
+import dataclasses
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model.cachedir import cache_dir
+from model.data.batches import BatchSampler
+from model.data.examples import Folder, Source, compute_features, decode_all, gather, usable
+from model.data.features import FeatureStore, trunk_digest
+from model.data.items import ClipCache, Shape
+from model.losses import LossWeights, RetrievalLoss
+from model.retriever import Retriever
+from model.training import parameters
+from model.training.feed import Feed
+from model.training.options import Options, TrainingError
+from model.training.report import Report
+
+
+@dataclass
+class Prepared:
+    """A run, ready to start."""
+
+    retriever: Retriever
+    loss: RetrievalLoss
+    trained: parameters.Trained
+    feed: Feed
+    sampler: BatchSampler
+    validation: list[Source]
+    pixels: ClipCache
+
+
+def build(options: Options, *, resumed: bool) -> tuple[Retriever, RetrievalLoss]:
+    """The network to start from: a checkpoint (`--init`), or the preset with its publishers' trunks.
+
+    A resumed run loads every weight from its state, so it needs no publisher's file.
+    """
+    if options.init is not None:
+        retriever = Retriever.from_pretrained(options.init)
+        if retriever.config.preset != options.preset:
+            raise TrainingError(
+                f"{options.init} is of the preset {retriever.config.preset}, not {options.preset}.",
+                f"Give --preset {retriever.config.preset}.",
+            )
+    else:
+        pretrained = options.preset != "tiny" and not resumed
+        retriever = Retriever.from_preset(options.preset, pretrained=pretrained, seed=options.seed)
+    return retriever, RetrievalLoss(loss_weights(options.loss))
+
+
+def loss_weights(given: str) -> LossWeights:
+    """`ctc=1,cross_clr=0.1,dual_softmax=1` over the defaults."""
+    defaults = LossWeights()
+    known = {field.name: type(getattr(defaults, field.name)) for field in dataclasses.fields(defaults)}
+    chosen: dict[str, Any] = {}
+    for part in filter(None, given.replace(" ", "").split(",")):
+        name, _, value = part.partition("=")
+        try:
+            chosen[name] = known[name](float(value))
+        except (KeyError, ValueError) as err:
+            raise TrainingError(
+                f"--loss {part} cannot be read.", f"Write name=weight; names: {', '.join(known)}."
+            ) from err
+    return dataclasses.replace(defaults, **chosen)
+
+
+def prepare(
+    options: Options, retriever: Retriever, loss: RetrievalLoss, report: Report, rank: int = 0, world: int = 1
+) -> Prepared:
+    """Read and decode the data, run the frozen trunk once over it, and set up the optimiser."""
+    trained = parameters.select(retriever, loss, options)
+    shape = Shape.of(retriever.config.video)
+    pixels = ClipCache(cache_dir("clips"), shape)
+    cache = ClipCache(cache_dir("clips"), shape, keep_frames=not trained.frozen_frames)
+    folders = [Folder.parse(given) for given in options.data]
+    sources = _sources(folders, cache, report)
+    store = _features(retriever, sources, cache, options, report) if trained.frozen_frames else None
+    sources = usable(sources)
+    validation, failures = gather(folders, "val", pixels, report.advance, options.validate_items)
+    failures += decode_all(validation, pixels, report.advance)
+    for failure in failures:
+        report.say(f"left out of validation: {failure.file}: {failure.message}")
+    sizes = options.batch_sizes()
+    sampler = BatchSampler(
+        [len(source.examples) for source in sources],
+        [sizes[source.form] for source in sources],
+        [source.weight for source in sources],
+        options.seed,
+        rank,
+        world,
+    )
+    for source, batch in zip(sources, sampler.batch_sizes, strict=True):
+        report.say(f"{source.name}: {len(source.examples)} examples, {batch} a step, weight {source.weight:.3g}")
+    feed = Feed(sources, cache, options.seed, features=store, views=options.views, change=options.augment)
+    return Prepared(retriever, loss, trained, feed, sampler, [s for s in validation if s.examples], pixels)
+
+
+def _sources(folders: list[Folder], cache: ClipCache, report: Report) -> list[Source]:
+    sources, failures = gather(folders, "train", cache, report.advance)
+    if cache.keep_frames:
+        failures += decode_all(sources, cache, report.advance)
+    else:  # films are decoded when their features are made
+        failures += decode_all([source for source in sources if source.form == "sound"], cache, report.advance)
+    for failure in failures:
+        report.say(f"left out: {failure.file}: {failure.message}")
+    return usable(sources)
+
+
+def _features(
+    retriever: Retriever, sources: list[Source], cache: ClipCache, options: Options, report: Report
+) -> FeatureStore:
+    """The store of this trunk's maps, filled for these sources."""
+    video = retriever.config.video
+    digest = trunk_digest(retriever.video.trunk, video)
+    shapes = [(channels, size, size) for channels, size in zip(video.channels, video.map_sizes, strict=True)]
+    store = FeatureStore(cache_dir("features") / digest, shapes)
+    views = options.views if options.augment else 1
+    retriever.eval()
+    for failure in compute_features(sources, cache, retriever.video, store, views, report.advance):
+        report.say(f"left out: {failure.file}: {failure.message}")
+    return store
+
+
+def publish(retriever: Retriever, target: Path) -> None:
+    """Save a checkpoint for use, replacing an older one only when the new one is whole."""
+    beside, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
+    for left in (beside, old):
+        shutil.rmtree(left, ignore_errors=True)
+    retriever.save_pretrained(beside)
+    if target.exists():
+        target.replace(old)
+    beside.replace(target)
+    shutil.rmtree(old, ignore_errors=True)
