@@ -229,14 +229,16 @@ def _refused(session: Session, task: Task, problem: tuple[str, str]) -> Failure:
     return Failure(task.uri, *problem, attempts)
 
 
-def _under(path: Path, scope: Scope) -> bool:
-    return path == scope.file_path or scope.file_path in path.parents
+def _under(path: Path, starts: set[Path]) -> bool:
+    """Whether a path is one of these or lies below one."""
+    return path in starts or any(parent in starts for parent in path.parents)
 
 
 def _forget_failures(session: Session, scopes: Sequence[Scope]) -> None:
     """What failed and is gone need not be listed."""
+    starts = {scope.file_path for scope in scopes}
     for row in session.scalars(select(FileFailure)).all():
-        if not os.path.lexists(row.file_path) and any(_under(row.file_path, scope) for scope in scopes):
+        if not os.path.lexists(row.file_path) and _under(row.file_path, starts):
             session.delete(row)
 
 
@@ -250,5 +252,6 @@ class _Row(NamedTuple):
 def _below(session: Session, scopes: Sequence[Scope]) -> list[_Row]:
     """Every known file in the scopes."""
     query = select(VideoUri.id, MediaRoot.path, VideoUri.path, VideoUri.video_id).join(MediaRoot)
+    starts = {scope.file_path for scope in scopes}
     rows = [_Row(*row) for row in session.execute(query)]
-    return [row for row in rows if any(_under(file_path(row.root, row.path), scope) for scope in scopes)]
+    return [row for row in rows if _under(file_path(row.root, row.path), starts)]

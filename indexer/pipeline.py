@@ -42,8 +42,7 @@ def index_paths(
     """Index files and folders now, as a job of its own. `owner`: the paths may become media roots."""
     catalog = Catalog.open(settings)
     try:
-        roots = Library(settings, catalog, retriever.fingerprint).roots()
-        named = [resolve(path, roots, owner=owner).file_path for path in paths]  # refuse before there is a job
+        named = check_paths(catalog, settings, paths, owner=owner)  # refuse before there is a job
         bury_the_dead(catalog, settings)
         job_id = jobs.submit(catalog, named, retry=retry, options={"owner": owner})
         lease = jobs.claim(catalog, settings, job_id)
@@ -70,6 +69,14 @@ def run_job(
     except (StorageError, PathRefused) as err:
         lease.abort(err.code, err.message)
         raise
+
+
+def check_paths(
+    catalog: Catalog, settings: IndexSettings, paths: Sequence[str | Path], *, owner: bool = True
+) -> list[Path]:
+    """The paths with links resolved. Raises PathRefused for those that cannot be indexed."""
+    roots = Library(settings, catalog, "").roots()
+    return [resolve(path, roots, owner=owner).file_path for path in paths]
 
 
 def bury_the_dead(catalog: Catalog, settings: IndexSettings) -> None:

@@ -100,7 +100,7 @@ def deepest_root(path: Path, roots: Sequence[Path]) -> Path | None:
 def _real(given: str | Path, roots: Sequence[Path], owner: bool) -> Path:
     """Links and `..` resolved; a relative path through the API is relative to a root that has it."""
     try:
-        path = Path(given)
+        path = file_path("", str(given))  # the catalog's form of a name is as good as the disk's
         if not owner and not path.is_absolute():
             choices = [(root / path).resolve() for root in roots]
             inside = [choice for choice in choices if deepest_root(choice, roots) is not None]

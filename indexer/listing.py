@@ -1,0 +1,57 @@
+"""What the catalog holds, as the command line shows it: videos and failed files, with absolute paths."""
+
+from typing import Any
+
+from sqlalchemy import func, select
+
+from indexer import failures
+from indexer.catalog import Catalog
+from indexer.progress import Failure
+from indexer.tables import SEARCHABLE, Clip, Video, VideoState, VideoUri, stored_name
+
+
+def videos(catalog: Catalog, state: VideoState | None = None) -> list[dict[str, Any]]:
+    """Every video that was not deleted, by path. `clips` are those of one model, however many are stored."""
+    with catalog.session() as session:
+        per_model = select(Clip.video_id, func.count().label("clips")).group_by(Clip.video_id, Clip.fingerprint)
+        most = per_model.subquery()
+        query = select(most.c.video_id, func.max(most.c.clips)).group_by(most.c.video_id)
+        clips = {row[0]: row[1] for row in session.execute(query)}
+        wanted = select(Video).where(Video.state == state if state else Video.state != VideoState.DELETED)
+        rows = [_video(video, clips.get(video.id, 0)) for video in session.scalars(wanted)]
+    return sorted(rows, key=lambda row: (row["uri"] or "", row["id"]))
+
+
+def failed(catalog: Catalog) -> list[Failure]:
+    """Every file that is not indexed, and why."""
+    return [
+        Failure(stored_name(str(row.file_path)), row.code or "failed", row.message, row.attempts)
+        for row in failures.failed_files(catalog)
+    ]
+
+
+def live_files(catalog: Catalog) -> list[str]:
+    """One path for each video that can be encoded again."""
+    with catalog.session() as session:
+        query = select(Video).where(Video.state.in_((*SEARCHABLE, VideoState.FAILED)))
+        paths = [[uri for uri in video.uris if uri.missing_since is None][:1] for video in session.scalars(query)]
+        return sorted(str(uri.file_path) for one in paths for uri in one)
+
+
+def _video(video: Video, clips: int) -> dict[str, Any]:
+    uris = [_shown(uri) for uri in video.uris if uri.missing_since is None or video.state is VideoState.MISSING]
+    return {
+        "id": video.id,
+        "uri": uris[0] if uris else None,
+        "uris": uris,
+        "title": video.title,
+        "state": video.state.value,
+        "duration_s": video.duration_s,
+        "has_audio": video.has_audio,
+        "clips": clips,
+        "tags": list(video.tags),
+    }
+
+
+def _shown(uri: VideoUri) -> str:
+    return stored_name(str(uri.file_path))
