@@ -1,0 +1,85 @@
+"""Moments: the stretch around the peak, merged over overlapping clips, never outside the video."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.moments import MAX_MOMENTS, ClipRelevance, Span, find_moments, merge, span_of
+
+
+def clip(scores: list[float], start: float = 0.0, end: float = 10.0, score: float = 0.5) -> ClipRelevance:
+    M = len(scores)
+    times = start + (np.arange(M, dtype=np.float32) + 0.5) * (end - start) / max(M, 1)
+    return ClipRelevance(start, end, score, times.astype(np.float32), np.array(scores, np.float32))
+
+
+def test_a_span_covers_the_instants_that_stand_out() -> None:
+    span = span_of(clip([0, 0, 0, 0.9, 1.0, 0.8, 0, 0, 0, 0]))
+    assert (span.start_s, span.end_s, span.peak_s) == (3.0, 6.0, 4.5)
+
+
+def test_a_second_peak_apart_is_not_joined() -> None:
+    span = span_of(clip([0, 1.0, 0, 0, 0, 0, 0, 0.99, 0, 0]))
+    assert (span.start_s, span.end_s) == (1.0, 2.0)
+
+
+def test_a_peak_at_the_edge_reaches_the_edge() -> None:
+    assert span_of(clip([1.0, 0, 0, 0])).start_s == 0.0
+    assert span_of(clip([0, 0, 0, 1.0])).end_s == 10.0
+
+
+def test_without_a_peak_the_moment_is_the_clip() -> None:
+    for scores in ([], [0.3], [0.2, 0.2, 0.2]):
+        span = span_of(clip(list(scores), 8, 18))
+        assert (span.start_s, span.end_s) == (8, 18)
+        assert 8 <= span.peak_s <= 18
+
+
+def test_overlapping_spans_become_one_that_keeps_the_better_peak() -> None:
+    merged = merge([Span(8, 12, 10, 0.6), Span(0, 9, 4, 0.4), Span(30, 31, 30.5, 0.1)])
+    assert merged == [Span(0, 12, 10, 0.6), Span(30, 31, 30.5, 0.1)]
+
+
+def test_touching_spans_stay_two() -> None:
+    assert len(merge([Span(0, 5, 1, 0.5), Span(5, 6, 5.5, 0.5)])) == 2
+
+
+def test_a_weak_clip_gives_no_moment() -> None:
+    found = find_moments([clip([0, 1, 0], 0, 10, score=0.8), clip([0, 1, 0], 20, 30, score=0.1)], 40)
+    assert [span.score for span in found] == [0.8]
+
+
+def test_when_nothing_fits_well_the_best_clip_still_gives_one() -> None:
+    found = find_moments([clip([0, 1, 0], 0, 10, score=-0.3), clip([0, 1, 0], 20, 30, score=-0.2)], 40)
+    assert [span.score for span in found] == [-0.2]
+
+
+def test_no_clips_no_moments() -> None:
+    assert find_moments([], 10.0) == []
+
+
+clips = st.builds(
+    lambda scores, start, length, score: clip(scores, start, start + length, score),
+    st.lists(st.floats(-3, 3, width=32), max_size=12),
+    st.floats(0, 100),
+    st.floats(0.1, 12),
+    st.floats(-1, 1),
+)
+
+
+@given(st.lists(clips, min_size=1, max_size=8), st.floats(0.05, 120))
+def test_moments_are_ordered_apart_and_inside(found_clips: list[ClipRelevance], duration: float) -> None:
+    moments = find_moments(found_clips, duration)
+    assert 1 <= len(moments) <= MAX_MOMENTS
+    for span in moments:
+        assert 0 <= span.start_s <= span.peak_s <= span.end_s <= duration
+    assert [span.score for span in moments] == sorted((span.score for span in moments), reverse=True)
+    assert moments[0].score == max(part.score for part in found_clips)
+    by_time = sorted(moments, key=lambda span: (span.start_s, span.end_s))
+    assert all(a.end_s <= b.start_s for a, b in zip(by_time, by_time[1:], strict=False))
+
+
+@given(st.permutations(range(4)))
+def test_the_order_of_clips_does_not_matter(order: list[int]) -> None:
+    some = [clip([0, 1, 0, 0.2], 8.0 * i, 8.0 * i + 10, 0.5 + i / 10) for i in range(4)]
+    assert find_moments([some[i] for i in order], 60) == find_moments(some, 60)
