@@ -255,7 +255,7 @@ def prune(settings: IndexSettings, catalog: Catalog) -> None:
         query = select(SnapshotRow).where(SnapshotRow.state == SnapshotState.PUBLISHED).order_by(SnapshotRow.id.desc())
         kept: dict[str, list[str]] = {name: [current] for name, current in pointer.by_fingerprint.items()}
         for row in session.scalars(query):
-            group = kept.setdefault(row.fingerprint, [])
+            group = kept.get(row.fingerprint, [])
             if row.id not in group and len(group) < settings.keep_snapshots:
                 group.append(row.id)
         keep = {snapshot_id for group in kept.values() for snapshot_id in group}
