@@ -1,8 +1,9 @@
 """The two cross-attention blocks: video-text (Eqs 3, 4) and audio-text (Eqs 11-13).
 
-Both answer, for each text token n and each clip, with one vector indexed by text token. A block's output for one token is
-`E_n = W o_n + s_n u_n + (1 - s_n) b`: what was attended (o), the token itself as far as it was found (the paper's affinity,
-s), and a learned "not found" direction (b). So a token's evidence survives the later sum over modalities and tokens.
+Both answer, for each text token n and each clip, with one vector indexed by text token. A block's output for a token is
+`E_n = W o_n + s_n u_n + (1 - s_n) b`: what was attended (o), the token itself as far as it was found (the paper's
+affinity, s), and a learned "not found" direction (b). So a token's evidence survives the later sum over modalities and
+tokens.
 
 Every function here works on all B x C pairs; nothing is shared between pairs.
 """
@@ -48,8 +49,8 @@ class ClipTokens:
 class FusedTokens:
     """A block's output E [B, C, N, d] in factors.
 
-    What follows needs only inner products with E and weighted sums of it, so E itself, 100 times the size of its factors,
-    is formed by `dense` alone: to be read beside the paper, and in tests as the slow reference.
+    What follows needs only inner products with E and weighted sums of it, so E itself, 100 times the size of its
+    factors, is formed by `dense` alone: to be read beside the paper, and in tests as the slow reference.
     """
 
     weights: Tensor  # [B, C, N, K] attention over keys
@@ -110,9 +111,9 @@ class Evidence(nn.Module):
 class VideoTextAttention(nn.Module):
     """Hierarchical multi-scale spatio-temporal attention, Eqs 3 and 4.
 
-    Keys are grouped by pyramid level and temporal scale. Within a group `alpha = softmax_v(cos(e_n, e_v) / tau)`; a learned
-    gate, dependent on the text token, sets each group's share: the dynamic span (the paper's "adaptive cross-layer
-    attention", which it leaves undefined).
+    Keys are grouped by pyramid level and temporal scale. Within a group `alpha = softmax_v(cos(e_n, e_v) / tau)`; a
+    learned gate, dependent on the text token, sets each group's share: the dynamic span (the paper's "adaptive
+    cross-layer attention", which it leaves undefined).
     """
 
     def __init__(self, width: int, levels: int) -> None:
@@ -183,9 +184,9 @@ def temporal_scales(clips: ClipTokens, levels: int) -> tuple[Tensor, Tensor, Ten
 class AudioTextAttention(nn.Module):
     """Threshold-based audio-text dynamic time cross-attention, Eqs 11-13.
 
-    Scaled dot products pass a dynamic threshold per text token (alpha-entmax with learned alpha: exact zeros) beside a
-    learned null token that takes the mass when nothing is relevant; soft-DTW aligns words with sound in order; a learned,
-    query-dependent gate mixes the two, since captions need not follow the order of their sounds.
+    Scaled dot products pass a dynamic threshold per text token (alpha-entmax with learned alpha: exact zeros) beside
+    a learned null token that takes the mass when nothing is relevant; soft-DTW aligns words with sound in order; a
+    learned, query-dependent gate mixes the two, since captions need not follow the order of their sounds.
     """
 
     def __init__(self, width: int, gamma: float) -> None:
@@ -221,14 +222,15 @@ class AudioTextAttention(nn.Module):
         valid = mask.unsqueeze(1) & clips.audio_mask.any(dim=1).view(1, -1, 1)
         output = self.evidence(weights, unit, affinity, tokens, valid)  # Eq. 12
         kept_affinity, aligned_affinity = kept_affinity * valid, aligned_affinity * valid
-        return AlignedAudio(output, weights, kept, aligned, kept_affinity, aligned_affinity, order)
+        return AlignedAudio(output, cosine, weights, kept, aligned, kept_affinity, aligned_affinity, order)
 
     def threshold(self, cosine: Tensor, audio_mask: Tensor) -> Tensor:
-        """Eq. 11 with a dynamic threshold: weights [B, C, N, A] with exact zeros; what the null token takes is left out."""
+        """Eq. 11 with a dynamic threshold: [B, C, N, A] with exact zeros; what the null token takes is left out."""
         B, C, N, A = cosine.shape
         scores = (self.scale * cosine).masked_fill(~audio_mask[None, :, None, :], -1e4)
         scores = torch.cat([scores, self.null.expand(B, C, N, 1)], dim=-1)
-        weights: Tensor = entmax_bisect(scores, self.alpha, dim=-1, n_iter=12 if self.training else 24)
+        halvings = 12 if self.training else 24 if scores.dtype == torch.float32 else 53  # as far as the type resolves
+        weights: Tensor = entmax_bisect(scores, self.alpha, dim=-1, n_iter=halvings)
         return weights[..., :A] * audio_mask[None, :, None, :]
 
     def align(self, cosine: Tensor, mask: Tensor, audio_mask: Tensor) -> Tensor:
@@ -237,11 +239,12 @@ class AudioTextAttention(nn.Module):
         text_lengths = mask.sum(dim=1).repeat_interleave(C)
         audio_lengths = audio_mask.sum(dim=1).repeat(B)
         E = expected_alignment((1.0 - cosine).flatten(0, 1), text_lengths, audio_lengths, self.gamma)
-        return alignment_rows(E).unflatten(0, (B, C))
+        return alignment_rows(E).view(B, C, N, A)
 
 
 class AlignedAudio(NamedTuple):
     output: FusedTokens
+    cosine: Tensor  # [B, C, N, A]
     weights: Tensor  # [B, C, N, A] where each token was heard
     kept: Tensor  # [B, C, N, A] thresholded attention, exact zeros kept
     aligned: Tensor  # [B, C, N, A] soft-DTW rows

@@ -1,7 +1,7 @@
 """Training losses: contrastive terms for fusion and coarse vectors, distillation between them, and what teaches speech.
 
-References: InfoNCE (van den Oord et al. 2018), dual softmax (Cheng et al. 2021), CrossCLR (Zolfaghari et al. 2021), Pearson
-distillation after TeachCLIP (Tian et al. 2024), CTC (Graves et al. 2006).
+References: InfoNCE (van den Oord et al. 2018), dual softmax (Cheng et al. 2021), CrossCLR (Zolfaghari et al. 2021),
+Pearson distillation after TeachCLIP (Tian et al. 2024), CTC (Graves et al. 2006).
 """
 
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.alignment import monotone_score
 from model.attention import AlignedAudio, ClipTokens
 from model.audio import CTC_SYMBOLS, AudioTokens
 from model.clips import limit_audio
@@ -88,11 +89,19 @@ class RetrievalLoss(nn.Module):
             parts["seen_words"] = self.weights.words * info_nce(logits, positives, clips.video_mask.any(dim=1))
         if heard is not None:
             audible = clips.audio_mask.any(dim=1)
-            terms = ("heard_words", heard.kept_affinity), ("monotone", heard.aligned_affinity)
-            for name, affinity in terms:
-                weight = self.weights.monotone if name == "monotone" else self.weights.words
-                parts[name] = weight * info_nce(scale * affinity.sum(dim=-1) / counts, positives, audible)
+            words = scale * heard.kept_affinity.sum(dim=-1) / counts
+            parts["heard_words"] = self.weights.words * info_nce(words, positives, audible)
+            in_order = scale * order_scores(heard.cosine, text, clips)
+            parts["monotone"] = self.weights.monotone * info_nce(in_order, positives, audible)
         return parts
+
+
+def order_scores(cosine: Tensor, text: TextEncoding, clips: ClipTokens, gamma: float = 0.05) -> Tensor:
+    """The monotone score of every pair, [B, C], from the cosines [B, C, N, A] of words and sound tokens."""
+    B, C, N, A = cosine.shape
+    text_lengths = text.mask.sum(dim=1).repeat_interleave(C)
+    audio_lengths = clips.audio_mask.sum(dim=1).repeat(B)
+    return monotone_score(cosine.flatten(0, 1), text_lengths, audio_lengths, gamma).view(B, C)
 
 
 def encode_batch(retriever: Retriever, batch: TrainBatch) -> tuple[ClipTokens, AudioTokens | None]:
@@ -105,8 +114,10 @@ def encode_batch(retriever: Retriever, batch: TrainBatch) -> tuple[ClipTokens, A
     places = torch.zeros(C, 1, device=device)
     if batch.frames is None and batch.video_features is None and batch.waveforms is None:
         raise ValueError("a batch needs frames, video features or waveforms")
-    if batch.frames is not None or batch.video_features is not None:
-        maps = batch.video_features or retriever.video.trunk_features(batch.frames)
+    maps = batch.video_features
+    if maps is None and batch.frames is not None:
+        maps = retriever.video.trunk_features(batch.frames)
+    if maps is not None:
         encoded = retriever.video(maps)
         video, video_mask = encoded.tokens, torch.ones_like(encoded.tokens[..., 0], dtype=torch.bool)
         levels = encoded.levels.expand(C, -1)
@@ -165,7 +176,7 @@ def pearson_distillation(teacher: Tensor, student: Tensor) -> Tensor:
 
 
 def hardest_negative(cosines: Tensor, positives: Tensor, margin: float) -> Tensor:
-    """Hinge between each query's weakest positive and its hardest negative, and the same for each clip; cosines [B, C]."""
+    """Hinge of cosines [B, C] between each query's weakest positive and hardest negative, and the same for each clip."""
     losses = []
     for scores, truth in ((cosines, positives), (cosines.T, positives.T)):
         usable = truth.any(dim=1) & ~truth.all(dim=1)
@@ -181,7 +192,8 @@ def cross_clr(queries: Tensor, clips: Tensor, positives: Tensor, temperature: fl
     Pairs joined by a positive are masked out with -inf: a pruned pair adds nothing.
     """
     losses = []
-    for vectors, joined in ((queries, positives.float() @ positives.float().T), (clips, positives.T.float() @ positives.float())):
+    truth = positives.float()
+    for vectors, joined in ((queries, truth @ truth.T), (clips, truth.T @ truth)):
         unit = F.normalize(vectors, dim=-1)
         logits = (unit @ unit.T / temperature).masked_fill(joined > 0, float("-inf"))
         nothing = torch.zeros_like(logits[:, :1])
@@ -201,7 +213,11 @@ def ctc_loss(sound: AudioTokens, transcripts: list[str | None]) -> Tensor:
     log_probabilities = sound.ctc_logits[known].float().log_softmax(dim=-1).transpose(0, 1)
     lengths = torch.tensor([len(target) for target in targets])
     loss: Tensor = F.ctc_loss(
-        log_probabilities, torch.cat(targets).to(log_probabilities.device), sound.ctc_lengths[known], lengths, zero_infinity=True
+        log_probabilities,
+        torch.cat(targets).to(log_probabilities.device),
+        sound.ctc_lengths[known],
+        lengths,
+        zero_infinity=True,
     )
     return loss
 
