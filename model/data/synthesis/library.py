@@ -7,6 +7,9 @@ from importlib import import_module
 
 from model.data.synthesis.record import Item, read_lines, write_lines
 from model.data.synthesis.request import Request, RequestError
+from model.data.synthesis.sample import DEMO_QUERIES, SAMPLE_FILES, DemoQuery, sample_library
+
+__all__ = ["DEMO_QUERIES", "SAMPLE_FILES", "DemoQuery", "Report", "Request", "sample_library", "synthesise"]
 
 MAKERS = {
     "utterances": ("model.data.synthesis.utterances", "make_utterances"),

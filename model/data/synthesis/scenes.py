@@ -1,5 +1,6 @@
 """Videos of several shots with sound events and, now and then, a voice over them; each with texts and true times."""
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -40,8 +41,9 @@ class Scene:
         random_source = random.Random(self.seed)
         for index, shot in enumerate(self.shots):
             start = self.duration_s
+            shot = replace(shot, seconds=max(1, round(shot.seconds * fps)) / fps)
             piece, event = self.sound_of(shot, start, speaker, random_source, generator)
-            seconds = max(1, round(max(shot.seconds, len(piece) / RATE) * fps)) / fps
+            seconds = max(shot.seconds, math.ceil(len(piece) / RATE * fps - 0.01) / fps)
             self.shots[index] = replace(shot, seconds=seconds)
             self.pieces.append(np.pad(piece, (0, max(0, round(seconds * RATE) - len(piece))))[: round(seconds * RATE)])
             self.duration_s += seconds

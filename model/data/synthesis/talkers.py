@@ -3,19 +3,21 @@
 import math
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from model.data.synthesis.faces import MOUTHS, Portrait
 from model.data.synthesis.people import Gesture, Person, cast
-from model.data.synthesis.record import Item
+from model.data.synthesis.record import Description, Event, Item
 from model.data.synthesis.request import Request
 from model.data.synthesis.speech import Speaker, Speech
 from model.data.synthesis.talk import NoiseMixer, lay, request_sentences
 from model.data.synthesis.utterances import spoken_description
-from model.data.synthesis.writer import choose_format, write_video
+from model.data.synthesis.writer import Format, choose_format, write_video
 
 RATE = 24000
 
@@ -75,10 +77,20 @@ def make_one_person(
     for (index, sentence), bare in zip(sentences.items(), said, strict=True):
         random_source = random.Random(f"talker {request.split} {request.seed} {index}")
         speech = lay(bare, random_source)
+        speech = replace(speech, samples=mixer.add(speech.samples, RATE))
         file = f"talkers-{request.split}/t{index:05d}.{form.suffix}"
-        frames = talking_frames(portrait, speech, fps, random_source)
-        write_video(request.out / file, form, frames, fps, mixer.add(speech.samples, RATE), RATE)
-        description = spoken_description(sentence, speech, person.voice.heard)
-        description.seen = person.seen(random.Random(f"seen {person}"))
-        description.together = person.says(sentence, random_source)
+        description = write_talker(request.out / file, form, portrait, sentence, speech, fps, random_source)
         yield Item(file, description, request.split, "talkers", speech.duration_s, has_audio=True)
+
+
+def write_talker(
+    path: Path, form: Format, portrait: Portrait, sentence: str, speech: Speech, fps: Fraction, dice: random.Random
+) -> Description:
+    """One file: a person says one sentence."""
+    person = portrait.person
+    write_video(path, form, talking_frames(portrait, speech, fps, dice), fps, speech.samples, speech.rate)
+    description = spoken_description(sentence, speech, person.voice.heard)
+    description.seen = person.seen(random.Random(f"seen {person}"))
+    description.together = person.says(sentence, dice)
+    description.events.append(Event(description.seen[0], "seen", 0.0, speech.duration_s))
+    return description
