@@ -15,6 +15,7 @@ from model.losses import LossWeights, RetrievalLoss
 from model.retriever import Retriever
 from model.training import parameters
 from model.training.feed import Feed
+from model.training.frozen_text import freeze_text_trunk
 from model.training.options import Options, TrainingError
 from model.training.report import Report
 
@@ -71,6 +72,8 @@ def prepare(
 ) -> Prepared:
     """Read and decode the data, run the frozen trunk once over it, and set up the optimiser."""
     trained = parameters.select(retriever, loss, options)
+    if not any(name.startswith(parameters.TEXT_TRUNK) for name in trained.parameters):
+        freeze_text_trunk(retriever.text)
     shape = Shape.of(retriever.config.video)
     pixels = ClipCache(cache_dir("clips"), shape)
     cache = ClipCache(cache_dir("clips"), shape, keep_frames=not trained.frozen_frames)
