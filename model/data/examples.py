@@ -169,7 +169,8 @@ def compute_features(
             for (_, key), maps in zip(missing, _maps(encoder, changed), strict=True):
                 store.add(key, maps)
 
-    return _each([source for source in sources if source.form != "sound"], fill, "run the frozen trunk", progress)
+    with store.writing():
+        return _each([source for source in sources if source.form != "sound"], fill, "run the frozen trunk", progress)
 
 
 def views_of(example: Example, views: int) -> int:

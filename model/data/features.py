@@ -4,10 +4,12 @@ A trunk is most of the cost of a training step; while it is frozen there is no r
 store belongs to one set of trunk weights, and rows are found again by the digest of the clip they were made from.
 """
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -31,18 +33,31 @@ class FeatureStore:
     """Rows of fp16 in one file, one a time step: every level's map of it, flattened and joined.
 
     A row counts once its line is in the index, which is written after it; what a killed run left behind the last
-    counted row is cut off. One process writes, any number read.
+    counted row is cut off. One process at a time writes, within `writing`; any number read.
     """
 
     def __init__(self, folder: Path, shapes: Sequence[MapShape]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.shapes = [tuple(shape) for shape in shapes]
         self.width = sum(int(np.prod(shape)) for shape in self.shapes)
-        self.rows_path, self.index_path = folder / "rows.f16", folder / "index.jsonl"
+        self.rows_path, self.index_path, self.lock_path = folder / "rows.f16", folder / "index.jsonl", folder / "lock"
         self.index: dict[str, tuple[int, int]] = {}
         self.rows = 0
         self._map: NDArray[np.float16] | None = None
-        self._recover()
+        self._may_write = False
+        self._read_index()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the store alone; waits for another run that fills it, and then sees what that run added."""
+        with self.lock_path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._read_index(cut=True)
+            self._may_write = True
+            try:
+                yield
+            finally:
+                self._may_write = False
 
     def __contains__(self, key: str) -> bool:
         return key in self.index
@@ -51,8 +66,10 @@ class FeatureStore:
         """Keep one clip's maps, each [T, channels, rows, columns]."""
         T = maps[0].shape[0]
         joined = torch.cat([level.reshape(T, -1) for level in maps], dim=1).to(torch.float16).cpu().numpy()
-        if joined.shape[1] != self.width:
-            raise ValueError(f"maps of {joined.shape[1]} values a step in a store of {self.width}")
+        if joined.shape[1] != self.width or not self._may_write:
+            raise ValueError(
+                f"maps of {joined.shape[1]} values a step in a store of {self.width}, or not held for writing"
+            )
         with self.rows_path.open("ab") as out:
             out.write(np.ascontiguousarray(joined).tobytes())
         with self.index_path.open("a") as out:
@@ -78,8 +95,9 @@ class FeatureStore:
         start, count = self.index[key]
         return np.asarray(self._map[start : start + count])
 
-    def _recover(self) -> None:
-        """Read the index; cut half a line or half a row that a killed writer left."""
+    def _read_index(self, *, cut: bool = False) -> None:
+        """Read the index up to half a line or half a row that a killed writer left; cut those off if asked to."""
+        self.index, self.rows, self._map = {}, 0, None
         stride = 2 * self.width
         stored = self.rows_path.stat().st_size // stride if self.rows_path.exists() else 0
         lines = self.index_path.read_bytes().splitlines(keepends=True) if self.index_path.exists() else []
@@ -93,7 +111,7 @@ class FeatureStore:
             self.index[key] = (start, count)
             self.rows = start + count
             kept += len(line)
-        if lines:
+        if cut and lines:
             os.truncate(self.index_path, kept)
-        if self.rows_path.exists():
+        if cut and self.rows_path.exists():
             os.truncate(self.rows_path, self.rows * stride)

@@ -21,11 +21,11 @@ class FrozenContext:
         B, N = ids.shape
         lengths = mask.sum(dim=1).tolist()
         keys = [tuple(ids[row, :length].tolist()) for row, length in enumerate(lengths)]
-        missing = [row for row, key in enumerate(keys) if key not in self._states]
-        if missing:
-            computed = self._compute(ids[missing], mask[missing]).half()
-            for place, row in enumerate(missing):
-                self._states[keys[row]] = computed[place, : lengths[row]].clone()
+        for row, key in enumerate(keys):
+            if key not in self._states:
+                # Each by itself: in a batch the last bits depend on its mates, and a resumed run has other batches.
+                alone = self._compute(ids[row : row + 1, : lengths[row]], mask[row : row + 1, : lengths[row]])
+                self._states[key] = alone[0].half()
         states = [self._states[key].float() for key in keys]
         padded: Tensor = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)
         return torch.nn.functional.pad(padded, (0, 0, 0, N - padded.shape[1]))

@@ -24,6 +24,7 @@ class Trained:
     parameters: dict[str, nn.Parameter]
     optimizer: AdamW
     frozen_frames: bool
+    frozen_text: bool
 
 
 def parse(spec: str) -> dict[str, int | None]:
@@ -59,7 +60,8 @@ def select(retriever: Retriever, loss: nn.Module, options: Options) -> Trained:
         if values
     ]
     optimizer = AdamW(groups, betas=(0.9, 0.98), eps=1e-8)
-    return Trained(moving, optimizer, not any(name.startswith(FRAME_TRUNK) for name in moving))
+    frozen = [not any(name.startswith(trunk) for name in moving) for trunk in (FRAME_TRUNK, TEXT_TRUNK)]
+    return Trained(moving, optimizer, *frozen)
 
 
 def _last_stages(names: list[str], count: int | None) -> set[str]:

@@ -72,7 +72,7 @@ def prepare(
 ) -> Prepared:
     """Read and decode the data, run the frozen trunk once over it, and set up the optimiser."""
     trained = parameters.select(retriever, loss, options)
-    if not any(name.startswith(parameters.TEXT_TRUNK) for name in trained.parameters):
+    if trained.frozen_text:
         freeze_text_trunk(retriever.text)
     shape = Shape.of(retriever.config.video)
     pixels = ClipCache(cache_dir("clips"), shape)
