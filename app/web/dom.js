@@ -35,6 +35,12 @@ export function clock(seconds) {
   return hours ? `${hours}:${pad(minutes)}:${pad(whole % 60)}` : `${minutes}:${pad(whole % 60)}`;
 }
 
+/** "1:15 – 1:22"; tenths where the span is so short that seconds would hide it. */
+export function fromTo({ start_s: start, end_s: end }) {
+  const tenths = end - start < 5 ? (seconds) => `.${Math.floor((seconds * 10) % 10)}` : () => "";
+  return `${clock(start)}${tenths(start)} – ${clock(end)}${tenths(end)}`;
+}
+
 /** A length in words: "42 s", "3 min", "5.2 h". */
 export function span(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;

@@ -6,7 +6,11 @@ import { pauseAll } from "./player.js";
 import { card, skeletons } from "./results.js";
 import { explain } from "./why.js";
 
-const EXAMPLES = ["a red ball rolls across the grass", "a dog barks", "someone says good morning"];
+const EXAMPLES = [
+  "a red fire engine in front of snowy mountains",
+  "the meeting moved to Tuesday",
+  "first a dog barks, then a bell rings",
+];
 const DEGRADED = {
   shortlist_reduced: "The service is busy: fewer clips were compared than usual.",
   audio_missing: "Sound could not be compared for this query.",

@@ -1,7 +1,7 @@
 // One card a result: thumbnail, title, confidence, what picture and sound contributed, and the moments to play.
 
 import { mediaAddress } from "./api.js";
-import { clock, element, svg } from "./dom.js";
+import { clock, element, fromTo, svg } from "./dom.js";
 import { play } from "./player.js";
 
 const CONFIDENCE = { high: "High confidence", medium: "Medium confidence", low: "Low confidence", none: "No real match" };
@@ -24,7 +24,7 @@ function screenOf(result, start) {
   mediaAddress(moment.thumbnail_url).then((address) => (image.src = address), withoutPicture);
   const cover = element("button.cover", { type: "button", onclick: () => start(0) }, element("span", {}, playIcon()));
   cover.setAttribute("aria-label", `Play ${result.title} from ${clock(moment.start_s)}`);
-  screen.append(image, cover, element("span.length", {}, `${clock(moment.start_s)} – ${clock(moment.end_s)}`));
+  screen.append(image, cover, element("span.length", {}, fromTo(moment)));
   return screen;
 }
 
@@ -41,10 +41,10 @@ function bar(name, kind, score) {
 }
 
 function momentButton(moment, index, start) {
-  const text = `▶ ${clock(moment.start_s)} – ${clock(moment.end_s)}`;
+  const text = `▶ ${fromTo(moment)}`;
   const button = element("button", { type: "button", title: `peak at ${moment.peak_s.toFixed(1)} s, score ${moment.score.toFixed(2)}`, onclick: () => start(index) }, text);
   button.setAttribute("aria-pressed", "false");
-  button.setAttribute("aria-label", `Play from ${clock(moment.start_s)} to ${clock(moment.end_s)}`);
+  button.setAttribute("aria-label", `Play ${fromTo(moment)}`);
   return element("li", {}, button);
 }
 

@@ -28,7 +28,7 @@ FLAGS = [
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
 ]
-SHORT_MS = 10_000
+PATIENCE_MS, PATIENCE_S = 30_000, 180  # met only by a machine that is busy with other things
 
 
 def colour(red: int, green: int, blue: int) -> Picture:
@@ -57,19 +57,20 @@ def serve(folder: Path, checkpoint: Path) -> Iterator[str]:
     """A service on a port of its own; its address once it is ready."""
     address = f"http://127.0.0.1:{(port := free_port())}"
     server = htav(folder, checkpoint, "serve", "--port", str(port))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             urlopen(f"{address}/readyz", timeout=2).close()
             break
-        except (URLError, TimeoutError):
+        except (URLError, TimeoutError, ConnectionError):
             if server.poll() is not None or time.monotonic() > deadline:
                 server.kill()
-                pytest.fail(f"the service did not become ready:\n{server.communicate()[0]}")
+                output, _ = server.communicate()
+                pytest.fail(f"the service did not become ready:\n{output}")
             time.sleep(0.1)
     yield address
     server.terminate()
-    output, _ = server.communicate(timeout=20)
+    output, _ = server.communicate(timeout=PATIENCE_S)
     assert server.returncode == 0, output
 
 
@@ -83,7 +84,7 @@ def index(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Pa
         media / "blue.mp4", seconds=14, picture=lambda at: colour(20, 20, int(60 + 10 * at)), sound=tone(14, 44_100)
     )
     run = htav(data, tiny_checkpoint, "index", str(media))
-    output, _ = run.communicate(timeout=120)
+    output, _ = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 0, output
     return data
 
@@ -112,7 +113,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """A page whose requests stay on this machine; errors of its scripts and requests elsewhere fail the test."""
     context = browser.new_context(viewport={"width": 1200, "height": 900}, reduced_motion="reduce")
-    context.set_default_timeout(SHORT_MS)
+    context.set_default_timeout(PATIENCE_MS)
     opened, wrong = context.new_page(), []
 
     def only_here(route: Route) -> None:
