@@ -35,6 +35,7 @@ WALL_FACTOR = 1.5
 PROBE_CPU_S = 120.0
 MAX_HEADER = 1 << 20
 CHUNK = 1 << 20
+NONSENSE = "The decoder sent what makes no sense."
 RETRYABLE = frozenset({"timeout", "oom_killed", "decoder_crashed", "encode_failed", "unreadable", "not_found"})
 
 
@@ -81,10 +82,11 @@ class Decoder:
 
     def probe(self, path: Path) -> Probe:
         request = {"do": "probe", "path": str(path), "max_duration_s": self.max_duration_s}
-        for header, _ in self._ask(request, PROBE_CPU_S, 0):
-            if header.get("kind") == "probe":
-                return Probe(**{field.name: header[field.name] for field in fields(Probe)})
-        raise FileFailed("decoder_crashed", "The decoder gave no answer.")
+        answers = [header for header, _ in self._ask(request, PROBE_CPU_S, 0)]
+        if len(answers) != 1 or not answers[0].keys() >= {field.name for field in fields(Probe)}:
+            self.close()
+            raise FileFailed("decoder_crashed", NONSENSE)
+        return Probe(**{field.name: answers[0][field.name] for field in fields(Probe)})
 
     def read(self, path: Path, seen: Probe, windows: list[Window], frames: int, size: int) -> Iterator[DecodedClip]:
         """Decode these windows, at most PART_S of media. Raises FileFailed, after the windows that could be read."""
@@ -111,6 +113,7 @@ class Decoder:
             del by_ordinal[clip.window.ordinal]
             yield clip
         if by_ordinal:
+            self.close()
             raise FileFailed("decoder_crashed", "The decoder left clips out.")
 
     def close(self) -> None:
@@ -168,8 +171,13 @@ class Decoder:
     def _receive(self, child: subprocess.Popen[bytes], limit: int) -> tuple[dict[str, Any], bytearray]:
         header_length, payload_length = LENGTHS.unpack(self._exactly(child, LENGTHS.size))
         if header_length > MAX_HEADER or payload_length > limit:
-            raise FileFailed("decoder_crashed", "The decoder sent more than was asked for.")
-        header = json.loads(self._exactly(child, header_length))
+            raise FileFailed("decoder_crashed", NONSENSE)
+        try:
+            header = json.loads(self._exactly(child, header_length))
+        except ValueError as err:
+            raise FileFailed("decoder_crashed", NONSENSE) from err
+        if not isinstance(header, dict) or "kind" not in header:
+            raise FileFailed("decoder_crashed", NONSENSE)
         return header, self._exactly(child, payload_length)
 
     def _exactly(self, child: subprocess.Popen[bytes], length: int) -> bytearray:
@@ -193,11 +201,11 @@ def _decoded(
     """Turn a message into arrays; a message that does not add up comes from a broken child."""
     window, times, samples = windows.get(header.get("ordinal", -1)), header.get("times"), header.get("samples")
     count = len(times) if isinstance(times, list) else -1
-    if window is None or count not in (0, frames) or not isinstance(samples, int):
-        raise FileFailed("decoder_crashed", "The decoder sent a message that makes no sense.")
+    if window is None or count not in (0, frames) or not isinstance(samples, int) or samples < 0:
+        raise FileFailed("decoder_crashed", NONSENSE)
     pixels = count * size * size * 3
     if len(payload) != pixels + 2 * samples:
-        raise FileFailed("decoder_crashed", "The decoder sent a message of the wrong length.")
+        raise FileFailed("decoder_crashed", NONSENSE)
     problem = header.get("problem")
     return DecodedClip(
         window,

@@ -1,0 +1,79 @@
+"""A small library of real media files and the means to index it, for the tests of the pipeline and its neighbours."""
+
+from pathlib import Path
+
+from sqlalchemy import select
+
+from indexer.catalog import Catalog
+from indexer.config import IndexSettings
+from indexer.pipeline import index_paths
+from indexer.progress import IndexReport, RecordingReporter
+from indexer.tables import Clip, Video
+from model import Retriever
+from tests.media_files import clock, tone, write_media
+
+SIZE = (96, 64)
+
+
+def seen(path: Path, seconds: float = 2.0, shade: int = 0, fps: int = 10) -> Path:
+    """A video without sound; another shade is another content."""
+    length = seconds + 10
+    return write_media(
+        path, seconds=seconds, fps=fps, size=SIZE, picture=lambda time_s: clock(*SIZE, time_s + shade / 10, length)
+    )
+
+
+def seen_and_heard(path: Path, seconds: float = 2.0, hertz: float = 440.0) -> Path:
+    sound = tone(seconds, 16_000, hertz=hertz)
+    return write_media(path, seconds=seconds, fps=10, size=SIZE, sound=sound, sound_rate=16_000)
+
+
+def heard(path: Path, seconds: float = 2.0) -> Path:
+    return write_media(path, codec=None, sound=tone(seconds, 16_000), sound_rate=16_000, sound_codec="pcm_s16le")
+
+
+def cut(path: Path, share: float) -> Path:
+    """Leave the first part of a file that is readable from its start."""
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+def small_library(folder: Path) -> Path:
+    """A long video, one with sound, one that is sound alone, and what is no media at all."""
+    (folder / "below").mkdir(parents=True)
+    seen(folder / "long.mp4", seconds=20.0)
+    seen_and_heard(folder / "both.mp4")
+    heard(folder / "below" / "voice.wav")
+    (folder / "manifest.jsonl").write_text('{"file": "both.mp4", "texts": ["never read"]}\n')
+    (folder / "notes.txt").write_text("not media")
+    return folder
+
+
+class Bench:
+    """A data folder, a model and what can be asked of them."""
+
+    def __init__(self, settings: IndexSettings, retriever: Retriever) -> None:
+        self.settings, self.retriever = settings, retriever
+        self.heard = RecordingReporter()
+
+    def index(self, *paths: Path, retry: bool = False, settings: IndexSettings | None = None) -> IndexReport:
+        self.heard = RecordingReporter()
+        return index_paths(paths, settings or self.settings, self.retriever, self.heard, retry=retry)
+
+    def videos(self) -> dict[str, Video]:
+        """The catalog's videos by the name of their first file, loaded whole."""
+        catalog = Catalog.open(self.settings)
+        with catalog.session() as session:
+            rows = session.scalars(select(Video)).all()
+            named = {uri.path: video for video in rows for uri in video.uris}
+        catalog.close()
+        return named
+
+    def clips(self) -> list[tuple[str, int, float, float]]:
+        catalog = Catalog.open(self.settings)
+        with catalog.session() as session:
+            query = select(Clip.video_id, Clip.ordinal, Clip.start_s, Clip.end_s).order_by(Clip.video_id, Clip.ordinal)
+            rows = [tuple(row) for row in session.execute(query)]
+        catalog.close()
+        return rows
