@@ -16,7 +16,8 @@ from model.cli import commands
 from model.data.synthesis.library import synthesise
 from model.data.synthesis.noise import band_energy, coloured, mix
 from model.data.synthesis.people import cast
-from model.data.synthesis.request import Request, RequestError
+from model.data.synthesis.record import SynthesisError
+from model.data.synthesis.request import Request
 from model.data.synthesis.sentences import SentencesError, file_sentences, grammar_sentences, split_of
 from model.data.synthesis.sounds import SOUNDS, make_sound
 from model.data.synthesis.speech import Speaker, SpeechError, Utterance
@@ -93,6 +94,15 @@ def test_word_times_cover_the_speech_in_order() -> None:
 def test_an_unknown_voice_is_an_error_and_not_another_voice() -> None:
     with Speaker(16000) as speaker, pytest.raises(SpeechError, match="no voice"):
         speaker.say(Utterance("hello", "xx/none"))
+
+
+def test_a_dead_synthesiser_is_an_error_and_not_a_hang() -> None:
+    with Speaker(16000) as speaker:
+        assert speaker.process is not None
+        speaker.process.kill()
+        speaker.process.wait()
+        with pytest.raises(SpeechError, match="ended unexpectedly"):
+            speaker.say(Utterance("hello", "gmw/en"))
 
 
 def test_without_a_synthesiser_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,11 +251,33 @@ def test_file_names_and_metadata_tell_nothing(talkers: Path) -> None:
 def test_a_second_run_is_refused_unless_overwritten_and_other_splits_are_kept(tmp_path: Path) -> None:
     synthesise(Request(tmp_path, "utterances", count=3, split="train"))
     synthesise(Request(tmp_path, "utterances", count=2, split="val"))
-    with pytest.raises(RequestError, match="already holds 3 utterances"):
+    with pytest.raises(SynthesisError, match="already holds 3 utterances"):
         synthesise(Request(tmp_path, "utterances", count=1, split="train"))
     synthesise(Request(tmp_path, "utterances", count=1, split="train", overwrite=True))
     assert sorted(line["split"] for line in lines_of(tmp_path)) == ["train", "val", "val"]
     assert len(list((tmp_path / "utterances-train").iterdir())) == 1
+
+
+def test_overwriting_removes_only_what_was_made(tmp_path: Path) -> None:
+    synthesise(Request(tmp_path, "utterances", count=2))
+    own = tmp_path / "utterances-train" / "my notes.txt"
+    own.write_text("keep me")
+    lines = lines_of(tmp_path)
+    outside = tmp_path / "outside.flac"
+    outside.write_bytes(b"keep me too")
+    stranger = {**lines[0], "file": "utterances-train/../outside.flac"}
+    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*lines, stranger]))
+    synthesise(Request(tmp_path, "utterances", count=1, overwrite=True))
+    assert own.exists() and outside.exists()
+    assert sorted(path.name for path in own.parent.iterdir()) == ["my notes.txt", "u00000.flac"]
+
+
+def test_a_damaged_manifest_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    for text in ("{not json", '{"texts": []}', "[1]"):
+        (tmp_path / "manifest.jsonl").write_text(text + "\n")
+        with pytest.raises(SynthesisError, match="manifest.jsonl"):
+            synthesise(Request(tmp_path, "utterances", count=1))
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.jsonl"]
 
 
 def test_an_interrupted_run_leaves_a_manifest_of_what_is_there(tmp_path: Path) -> None:
@@ -271,14 +303,17 @@ def test_an_interrupted_run_leaves_a_manifest_of_what_is_there(tmp_path: Path) -
     ],
 )
 def test_wrong_options_are_refused_in_words(options: dict[str, Any], message: str, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=message):
+    with pytest.raises(SynthesisError, match=message):
         Request(**{"out": tmp_path, "kind": "utterances", "count": 1, **options})
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RequestError, match="Cannot write"):
+    with pytest.raises(SynthesisError, match="not a folder"):
         synthesise(Request(tmp_path / "file", "utterances", count=1))
+    (tmp_path / "utterances-train").write_text("in the way")
+    with pytest.raises(SynthesisError, match="Cannot write"):
+        synthesise(Request(tmp_path, "utterances", count=1))
 
 
 def test_the_command_prints_one_json_document(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from model.data.synthesis.faces import Portrait
 from model.data.synthesis.library import DEMO_QUERIES, SAMPLE_FILES, Request, sample_library, synthesise
 from model.data.synthesis.people import cast
 from model.data.synthesis.places import PLACES, WALLS, paint
-from model.data.synthesis.request import RequestError
+from model.data.synthesis.record import SynthesisError
 from model.data.synthesis.shots import Shot, draw_shot, shot_frames
 from model.data.synthesis.sounds import SOUNDS
 
@@ -185,25 +185,35 @@ def test_a_spoken_caption_is_not_among_what_is_seen(tmp_path: Path) -> None:
 
 
 def test_photos_need_a_folder_with_captions(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="need photographs"):
+    with pytest.raises(SynthesisError, match="need photographs"):
         synthesise(Request(tmp_path / "out", "photos", count=1))
-    with pytest.raises(RequestError, match="no captioned photograph"):
+    with pytest.raises(SynthesisError, match="no captioned photograph"):
         synthesise(Request(tmp_path / "out", "photos", count=1, photos=tmp_path))
     photos = photo_folder(tmp_path / "photos")
     (photos / "2.png").write_bytes(b"not a picture")
-    with pytest.raises(RequestError, match="Cannot read the photograph"):
+    with pytest.raises(SynthesisError, match="Cannot read the photograph"):
         synthesise(Request(tmp_path / "out", "photos", count=1, photos=photos, split="val"))
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library, made in a folder that already held an item of somebody else's."""
     folder = tmp_path_factory.mktemp("sample")
+    (folder / "manifest.jsonl").write_text('{"file": "mine.mp4", "texts": ["mine"]}\n')
     sample_library(folder, seed=0)
     return folder
 
 
+def sample_lines(folder: Path) -> list[dict[str, Any]]:
+    return [line for line in lines_of(folder) if line["file"] != "mine.mp4"]
+
+
+def test_the_sample_library_keeps_other_lines_of_the_manifest(sample: Path) -> None:
+    assert len(lines_of(sample)) == len(sample_lines(sample)) + 1
+
+
 def test_the_sample_library_holds_every_kind_of_file(sample: Path) -> None:
-    lines = lines_of(sample)
+    lines = sample_lines(sample)
     assert len(lines) == SAMPLE_FILES
     assert {Path(line["file"]).suffix for line in lines} == {".mp4", ".mkv", ".webm", ".avi", ".ogg"}
     assert any(not line["has_audio"] for line in lines)
@@ -214,7 +224,7 @@ def test_the_sample_library_holds_every_kind_of_file(sample: Path) -> None:
 
 @pytest.mark.parametrize("query", DEMO_QUERIES, ids=lambda query: query.kind)
 def test_each_demo_query_names_one_file_and_its_true_time(query: Any, sample: Path) -> None:
-    lines = lines_of(sample)
+    lines = sample_lines(sample)
     assert [line["file"] for line in lines if query.text in line.get(query.kind, [])] == [query.file]
     line = next(line for line in lines if line["file"] == query.file)
     events = [event for event in line["events"] if event["text"] == query.text or event["kind"] == "seen"]

@@ -1,12 +1,13 @@
 """The public entry of the synthesis: one request in, a folder of media files with its manifest out."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
-from model.data.synthesis.record import Item, read_lines, write_lines
-from model.data.synthesis.request import Request, RequestError
+from model.data.synthesis.record import Item, SynthesisError, read_lines, write_lines
+from model.data.synthesis.request import Request
 from model.data.synthesis.sample import DEMO_QUERIES, SAMPLE_FILES, DemoQuery, sample_library
 
 __all__ = ["DEMO_QUERIES", "SAMPLE_FILES", "DemoQuery", "Report", "Request", "sample_library", "synthesise"]
@@ -40,26 +41,34 @@ def synthesise(request: Request, progress: Callable[[int], None] = lambda _: Non
     An interrupted run leaves a manifest of what is there. A second run of one kind and split is refused unless
     `request.overwrite`, and then replaces the first.
     """
-    group, folder = request.kind, request.out / f"{request.kind}-{request.split}"
-    earlier = list(read_lines(request.out))
-    others = [line for line in earlier if (line["group"], line["split"]) != (group, request.split)]
-    if len(others) < len(earlier) and not request.overwrite:
-        raise RequestError(
-            f"{request.out} already holds {len(earlier) - len(others)} {group} of the {request.split} split.",
+    earlier = read_lines(request.out)
+    kept = [line for line in earlier if (line.get("group"), line.get("split")) != (request.kind, request.split)]
+    replaced = [line for line in earlier if (line.get("group"), line.get("split")) == (request.kind, request.split)]
+    if replaced and not request.overwrite:
+        raise SynthesisError(
+            f"{request.out} already holds {len(replaced)} {request.kind} of the {request.split} split.",
             "Choose another folder, or replace them with --overwrite.",
         )
-    try:
-        if request.overwrite and folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(f"Cannot write to {request.out}: {error}.", "Choose another folder.") from error
     made: list[Item] = []
+    folder = f"{request.kind}-{request.split}"
     try:
-        for item in make_items(request):
-            made.append(item)
-            progress(len(made))
-    finally:
-        lines = [item.line(request.chosen_texts) for item in sorted(made, key=lambda item: item.file)]
-        write_lines(request.out, [*others, *lines])
+        remove(request.out, folder, replaced)
+        (request.out / folder).mkdir(parents=True, exist_ok=True)
+        try:
+            for item in make_items(request):
+                made.append(item)
+                progress(len(made))
+        finally:
+            lines = [item.line(request.chosen_texts) for item in sorted(made, key=lambda item: item.file)]
+            write_lines(request.out, [*kept, *lines])
+    except OSError as error:
+        raise SynthesisError(f"Cannot write to {request.out}: {error}.", "Choose a folder with room.") from error
     return Report(len(made), sum(item.duration_s for item in made))
+
+
+def remove(out: Path, folder: str, lines: list[dict[str, Any]]) -> None:
+    """Delete the files that an earlier run made in its own folder, and nothing else."""
+    for line in lines:
+        path = Path(str(line["file"]))
+        if path.parent == Path(folder):
+            (out / path).unlink(missing_ok=True)

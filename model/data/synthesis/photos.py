@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from model.data.synthesis.record import Event, Item, read_lines
-from model.data.synthesis.request import Request, RequestError
+from model.data.synthesis.record import Event, Item, SynthesisError, read_lines
+from model.data.synthesis.request import Request
 from model.data.synthesis.scenes import even
 from model.data.synthesis.speech import Speaker, Speech
 from model.data.synthesis.talk import NoiseMixer, lay, request_sentences
@@ -38,16 +38,18 @@ def tidy(caption: str) -> str:
 def captioned(request: Request) -> list[dict[str, Any]]:
     """The manifest lines of the photographs to use, in seeded order."""
     if request.photos is None:
-        raise RequestError("Spoken photos need photographs.", "Give --photos FOLDER with a manifest.jsonl.")
+        raise SynthesisError("Spoken photos need photographs.", "Give --photos FOLDER with a manifest.jsonl.")
     lines = [
         line
         for line in read_lines(request.photos)
-        if Path(str(line["file"])).suffix.lower() in IMAGES and line.get("split", request.split) == request.split
+        if isinstance(line.get("texts"), list)
+        and Path(str(line["file"])).suffix.lower() in IMAGES
+        and line.get("split", request.split) == request.split
     ]
     needed = 2 if request.spoken == "caption" else 1
     lines = [line for line in lines if len(set(map(tidy, line["texts"]))) >= needed]
     if not lines:
-        raise RequestError(
+        raise SynthesisError(
             f"{request.photos} lists no captioned photograph of the {request.split} split.",
             "Its manifest.jsonl needs lines with file, texts and split.",
         )
@@ -75,7 +77,7 @@ def open_photo(path: Path) -> Image.Image:
         with Image.open(path) as picture:
             return picture.convert("RGB")
     except (OSError, UnidentifiedImageError) as error:
-        raise RequestError(f"Cannot read the photograph {path}: {error}.", "Remove it from the manifest.") from error
+        raise SynthesisError(f"Cannot read the photograph {path}: {error}.", "Remove it from the manifest.") from error
 
 
 def make_photos(request: Request) -> Iterator[Item]:

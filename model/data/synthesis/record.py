@@ -2,10 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from model.errors import HtavError
 
 TextKind = Literal["said", "seen", "heard", "order", "together", "all"]
 LINE_KINDS: dict[TextKind, str] = {
@@ -16,6 +18,14 @@ LINE_KINDS: dict[TextKind, str] = {
     "together": "together",
     "all": "mixed",
 }
+
+
+class SynthesisError(HtavError):
+    """The synthesis cannot be done as asked, or its folder cannot be used."""
+
+    code: ClassVar[str] = "synthesis_refused"
+
+
 LICENSE = "Apache-2.0 (made by htav synth)"
 
 
@@ -98,13 +108,20 @@ class Item:
         }
 
 
-def read_lines(folder: Path) -> Iterator[dict[str, Any]]:
+def read_lines(folder: Path) -> list[dict[str, Any]]:
     """The manifest's objects, none when there is no manifest yet."""
     path = folder / "manifest.jsonl"
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if line.strip():
-                yield json.loads(line)
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError as error:
+        raise SynthesisError(f"{folder} is not a folder.", "Choose a folder, which may be a new one.") from error
+    except (OSError, ValueError) as error:
+        raise SynthesisError(f"Cannot read {path}: {error}.", "Repair it, or choose another folder.") from error
+    if not all(isinstance(line, dict) and isinstance(line.get("file"), str | list) for line in lines):
+        raise SynthesisError(f"{path} has lines that are not items.", 'Each line is an object with "file" and "texts".')
+    return lines
 
 
 def write_lines(folder: Path, lines: Iterable[dict[str, Any]]) -> None:

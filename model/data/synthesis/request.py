@@ -2,22 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 from model.data.synthesis.noise import Noise
-from model.data.synthesis.record import TextKind
+from model.data.synthesis.record import SynthesisError, TextKind
 from model.data.synthesis.sentences import Split
 from model.data.synthesis.writer import VIDEO_CODECS, choose_format
-from model.errors import HtavError
 
 Kind = Literal["utterances", "talkers", "scenes", "photos"]
 DEFAULT_TEXTS: dict[Kind, TextKind] = {"utterances": "said", "talkers": "together", "scenes": "all", "photos": "seen"}
-
-
-class RequestError(HtavError):
-    """The options of a synthesis do not go together."""
-
-    code: ClassVar[str] = "synthesis_refused"
 
 
 @dataclass(frozen=True)
@@ -52,16 +45,18 @@ class Request:
             ("spoken", self.spoken, ("sentence", "caption")),
         ):
             if value not in allowed:
-                raise RequestError(f"There is no {name} {value!r}.", f"Choose one of: {', '.join(allowed)}.")
+                raise SynthesisError(f"There is no {name} {value!r}.", f"Choose one of: {', '.join(allowed)}.")
         if self.count < 1 or self.people < 1 or self.sayers < 1:
-            raise RequestError("count, people and sayers must be at least 1.", "Give a positive number.")
+            raise SynthesisError("count, people and sayers must be at least 1.", "Give a positive number.")
         if not 64 <= self.size <= 1080 or self.size % 2:
-            raise RequestError(f"Frames of {self.size} lines cannot be made.", "Give an even size from 64 to 1080.")
+            raise SynthesisError(f"Frames of {self.size} lines cannot be made.", "Give an even size from 64 to 1080.")
         if not 1 <= self.fps <= 60:
-            raise RequestError(f"{self.fps} frames a second cannot be made.", "Give a rate from 1 to 60.")
+            raise SynthesisError(f"{self.fps} frames a second cannot be made.", "Give a rate from 1 to 60.")
         form = choose_format(self.container_name, self.codec)
         if self.kind != "utterances" and not form.video:
-            raise RequestError(f".{form.suffix} files hold no pictures.", f"Choose one of: {', '.join(VIDEO_CODECS)}.")
+            raise SynthesisError(
+                f".{form.suffix} files hold no pictures.", f"Choose one of: {', '.join(VIDEO_CODECS)}."
+            )
 
     @property
     def container_name(self) -> str:

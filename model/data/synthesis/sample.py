@@ -8,7 +8,7 @@ from pathlib import Path
 
 from model.data.synthesis.faces import Portrait
 from model.data.synthesis.people import cast
-from model.data.synthesis.record import Item, TextKind, write_lines
+from model.data.synthesis.record import Item, SynthesisError, TextKind, read_lines, write_lines
 from model.data.synthesis.scenes import RATE, Scene, even
 from model.data.synthesis.sentences import Split
 from model.data.synthesis.shots import Shot, draw_shot
@@ -111,11 +111,15 @@ def sample_scenes(out: Path, seed: int, speaker: Speaker) -> Iterator[Item]:
 
 
 def sample_library(out: Path, seed: int = 0, progress: Callable[[int], None] = lambda _: None) -> list[Item]:
-    """Write the library with its manifest into a folder, and tell what is in it."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Write the library into a folder, its manifest last, and tell what is in it; other lines there are kept."""
+    others = [line for line in read_lines(out) if line.get("group") != "sample"]
     items: list[Item] = []
-    for item in sample_items(out, seed):
-        items.append(item)
-        progress(len(items))
-    write_lines(out, (item.line("all") for item in items))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for item in sample_items(out, seed):
+            items.append(item)
+            progress(len(items))
+        write_lines(out, [*others, *(item.line("all") for item in items)])
+    except OSError as error:
+        raise SynthesisError(f"Cannot write to {out}: {error}.", "Choose a folder with room.") from error
     return items

@@ -9,6 +9,7 @@ import sys
 import wave
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 from model.errors import HtavError
 
 IN_FLIGHT = 16
+REINSTALL = "Reinstall it: pip install --force-reinstall espeakng-loader."
 
 
 class SpeechError(HtavError):
@@ -94,7 +96,8 @@ class Speaker:
         if self.process is not None:
             for stream in (self.process.stdin, self.process.stdout):
                 if stream is not None:
-                    stream.close()
+                    with suppress(BrokenPipeError):
+                        stream.close()
             self.process.wait(timeout=10)
 
     def say(self, utterance: Utterance) -> Speech:
@@ -113,15 +116,18 @@ class Speaker:
 
     def _send(self, utterance: Utterance) -> None:
         if self.process is not None and self.process.stdin is not None:
-            self.process.stdin.write(json.dumps(asdict(utterance)).encode() + b"\n")
-            self.process.stdin.flush()
+            try:
+                self.process.stdin.write(json.dumps(asdict(utterance)).encode() + b"\n")
+                self.process.stdin.flush()
+            except BrokenPipeError as error:
+                raise SpeechError("The eSpeak NG process ended unexpectedly.", REINSTALL) from error
 
     def _receive(self, utterance: Utterance) -> Speech:
         if self.process is None or self.process.stdout is None:
             return self._run_program(utterance)
         line = self.process.stdout.readline()
         if not line:
-            raise SpeechError("The eSpeak NG process ended unexpectedly.", "Reinstall it: pip install htav[synth].")
+            raise SpeechError("The eSpeak NG process ended unexpectedly.", REINSTALL)
         header = json.loads(line)
         if "error" in header:
             raise SpeechError(f"{header['error']}.", "Choose another sentence or voice.")
