@@ -12,6 +12,7 @@ last, so that each of the T = N + A - 1 anti-diagonals is one contiguous slice. 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -56,22 +57,22 @@ def monotone_score(similarity: Tensor, text_lengths: Tensor, audio_lengths: Tens
 
     Returns
     -------
-    [P], the smooth maximum over all placements of the mean similarity of the words, less the logarithm of the number of
-    placements, so that equal similarities give just that similarity whatever the lengths. A pair with fewer sound tokens
-    than words, or an empty side, gets the least value, -1. Used in training: it teaches speech faster than soft-DTW's own
-    value, whose every sound token must be matched.
+    [P], the smooth maximum over all placements of the mean similarity of the words, less the logarithm of the number
+    of placements, so that equal similarities give just that similarity whatever the lengths. A pair with fewer sound
+    tokens than words, or an empty side, gets the least value, -1. Used in training: it teaches speech faster than
+    soft-DTW's own value, whose every sound token must be matched.
     """
     P, N, A = similarity.shape
     columns = torch.arange(A, device=similarity.device)
     scores = (similarity / gamma).masked_fill(columns >= audio_lengths.view(-1, 1, 1), -_FAR)
     reached = scores[:, 0]  # log-weight of the placements whose last word so far stands at each token, [P, A]
     last = [reached]
-    for n in range(1, N):
-        before = torch.nn.functional.pad(reached.logcumsumexp(dim=1)[:, :-1], (1, 0), value=-_FAR)
-        reached = scores[:, n] + before
+    for word in range(1, N):
+        before = F.pad(reached.logcumsumexp(dim=1)[:, :-1], (1, 0), value=-_FAR)
+        reached = scores[:, word] + before
         last.append(reached)
     rows = (text_lengths - 1).clamp(min=0)
-    total = torch.stack(last, dim=1)[torch.arange(P), rows].logsumexp(dim=1)
+    total = torch.stack(last, dim=1)[torch.arange(P, device=rows.device), rows].logsumexp(dim=1)
     a, n = audio_lengths.to(total.dtype), text_lengths.to(total.dtype)
     possible = (text_lengths > 0) & (audio_lengths >= text_lengths)
     placements = torch.lgamma(a + 1) - torch.lgamma(n + 1) - torch.lgamma((a - n).clamp(min=0) + 1)

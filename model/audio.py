@@ -1,7 +1,8 @@
 """Audio encoder, Eqs 6-8: E_A = LSTM(AST(A)).
 
-Log-mel frames, a convolutional patch stem, a transformer over time-frequency patches, frequency rows averaged, then a
-bidirectional LSTM with residual at 12.5 tokens a second. Masks keep every result independent of batch mates.
+Log-mel frames, a convolutional patch stem, a transformer over time-frequency patches (or a pretrained one), frequency
+rows averaged, then a bidirectional LSTM with residual at 12.5 tokens a second. Masks keep every result independent of
+batch mates.
 """
 
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from model.ast_trunk import AstTrunk
 from model.config import AudioConfig
 from model.transforms import log_mel
 
@@ -26,7 +28,7 @@ class AudioTokens(NamedTuple):
 
 
 class PatchStem(nn.Module):
-    """Log-mel [C, frames, mel] to patches [C, frames / 4, rows, width]: two strided convolutions, then bands to rows."""
+    """Log-mel [C, frames, mel] to patches [C, frames / 4, rows, width]: strided convolutions, then bands to rows."""
 
     def __init__(self, config: AudioConfig) -> None:
         super().__init__()
@@ -46,7 +48,7 @@ class PatchStem(nn.Module):
             lengths = (lengths + 1) // 2
             x = x * length_mask(lengths, x.shape[2])[:, None, :, None]  # what padding would leak through the kernel
         x = x.permute(0, 2, 1, 3)[..., : mel_bins // 4 // self.rows * self.rows]
-        x = x.unflatten(3, (self.rows, -1)).transpose(2, 3).flatten(3)  # [C, frames / 4, rows, channels * band]
+        x = torch.unflatten(x, 3, (self.rows, -1)).transpose(2, 3).flatten(3)  # [C, frames / 4, rows, channels * band]
         return self.project(x) + self.row_code, lengths
 
 
@@ -54,10 +56,12 @@ class AudioEncoder(nn.Module):
     def __init__(self, config: AudioConfig, width: int) -> None:
         super().__init__()
         self.config = config
-        self.stem = PatchStem(config)
-        self.position = nn.Conv1d(config.width, config.width, 15, padding=7, groups=config.width)
-        self.blocks = nn.ModuleList(TransformerBlock(config.width, config.heads) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.width)
+        self.pretrained = AstTrunk(config) if config.pretrained else None
+        if self.pretrained is None:
+            self.stem = PatchStem(config)
+            self.position = nn.Conv1d(config.width, config.width, 15, padding=7, groups=config.width)
+            self.blocks = nn.ModuleList(TransformerBlock(config.width, config.heads) for _ in range(config.layers))
+            self.norm = nn.LayerNorm(config.width)
         self.ctc = nn.Linear(config.width, len(CTC_SYMBOLS))
         self.lstm = nn.LSTM(config.width, config.lstm_hidden, batch_first=True, bidirectional=True)
         self.merge = nn.Linear(2 * config.lstm_hidden, config.width)
@@ -75,15 +79,22 @@ class AudioEncoder(nn.Module):
         C = mel.shape[0]
         if mel.shape[1] == 0:
             mel = mel.new_zeros(C, 4, self.config.mel_bins)
-        patches, lengths = self.stem(mel, lengths)
-        spectral = self.spectrogram_transformer(patches, lengths)  # Eq. 6
+        spectral, lengths = self.spectral(mel, lengths)
         pooled, token_lengths = _pool_pairs(spectral, lengths)
         recurrent = self.recurrent(pooled, token_lengths)  # Eqs 7, 8
         tokens = self.out_norm(self.project(recurrent))
         return AudioTokens(tokens, token_lengths, self.ctc(spectral), lengths)
 
+    def spectral(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Eq. 6: log-mel [C, frames, mel] to one state every 40 ms [C, S, width], with valid lengths [C]."""
+        if self.pretrained is not None:
+            states: tuple[Tensor, Tensor] = self.pretrained(mel, lengths)
+            return states
+        patches, lengths = self.stem(mel, lengths)
+        return self.spectrogram_transformer(patches, lengths), lengths
+
     def spectrogram_transformer(self, patches: Tensor, lengths: Tensor) -> Tensor:
-        """Eq. 6: self-attention over all time-frequency patches [C, S, rows, width], then the mean over rows [C, S, width]."""
+        """Eq. 6: self-attention over all patches [C, S, rows, width], then the mean over rows [C, S, width]."""
         C, S, rows, width = patches.shape
         valid = length_mask(lengths, S)
         by_time = patches.mean(dim=2) * valid.unsqueeze(-1)
@@ -117,9 +128,8 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor, keys: Tensor) -> Tensor:
         C, S, width = x.shape
         q, k, v = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        safe = keys | ~keys.any(
-            dim=1, keepdim=True
-        )  # a row with nothing valid attends everywhere; its output is masked later
+        # a row with nothing valid attends everywhere; its output is masked later
+        safe = keys | ~keys.any(dim=1, keepdim=True)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=safe[:, None, None, :])
         x = x + self.out(attended.transpose(1, 2).flatten(2))
         x = x + self.mlp(self.norm2(x))
@@ -136,7 +146,6 @@ def _pool_pairs(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     C, S, width = x.shape
     if S % 2:
         x = F.pad(x, (0, 0, 0, 1))
-    summed = x.unflatten(1, (-1, 2)).sum(dim=2)
-    pooled_lengths = (lengths + 1) // 2
-    counts = length_mask(lengths, 2 * summed.shape[1]).unflatten(1, (-1, 2)).sum(dim=2).clamp(min=1)
-    return summed / counts.unsqueeze(-1), pooled_lengths
+    summed = torch.unflatten(x, 1, (-1, 2)).sum(dim=2)
+    counts = torch.unflatten(length_mask(lengths, 2 * summed.shape[1]), 1, (-1, 2)).sum(dim=2).clamp(min=1)
+    return summed / counts.unsqueeze(-1), (lengths + 1) // 2

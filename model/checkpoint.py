@@ -1,14 +1,19 @@
-"""A checkpoint on disk: `config.json` + `model.safetensors` + `tokenizer.json` + `MODEL_CARD.md`, every file's digest recorded.
+"""A checkpoint on disk: `config.json` + `model.safetensors` + `tokenizer.json` + `MODEL_CARD.md`.
 
-Weights are stored as fp16 and computed in fp32. Nothing here unpickles anything.
+config.json records the digests of weights and tokenizer. Weights are stored as fp16 and computed in fp32. Nothing here
+unpickles anything.
 """
 
+import contextlib
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -22,6 +27,10 @@ CONFIG, WEIGHTS, TOKENIZER, CARD = "config.json", "model.safetensors", "tokenize
 SAMPLER_VERSION = 1  # clip windows and frame times; raise it when model.media changes them
 EMBEDDED = Path(__file__).parent / "weights" / "compact"
 QUERY_PARTS = ("text.", "fusion.", "coarse.")
+_PATIENCE_S = 5.0
+# The errors of the hub's HTTP client, whichever this version uses: requests' are OSErrors, those of httpx are not.
+_TRANSPORT_ERRORS = (sys.modules[name].HTTPError for name in ("httpx", "httpx2") if name in sys.modules)
+_HUB_ERRORS: tuple[type[Exception], ...] = (HfHubHTTPError, HFValidationError, OSError, *_TRANSPORT_ERRORS)
 
 
 class CheckpointError(HtavError):
@@ -34,7 +43,7 @@ class CheckpointError(HtavError):
 def resolve(path_or_hub_id: str | Path) -> Path:
     """A checkpoint folder: a local one as it is, anything else fetched from the model hub.
 
-    Raises CheckpointError naming what is missing and the offline choice; it never waits for a network that is not there.
+    Raises CheckpointError naming what is missing and the offline choice; it waits seconds for a network, never longer.
     """
     folder = Path(path_or_hub_id)
     if folder.is_dir():
@@ -43,15 +52,27 @@ def resolve(path_or_hub_id: str | Path) -> Path:
     offline = "Give the path of a local checkpoint folder, or leave the model unset to use the embedded one."
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         raise CheckpointError(f"there is no checkpoint folder at '{name}'.", offline)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, TOKENIZER, CARD], etag_timeout=5))
-    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as err:
+        return _fetch(name)
+    except _HUB_ERRORS as err:
         raise CheckpointError(
             f"'{name}' is no local folder and could not be fetched from the model hub.", offline
         ) from err
+
+
+def _fetch(name: str) -> Path:
+    """The hub's newest files, or those in its cache. The hub is asked once, with a limit: a download alone retries."""
+    try:
+        revision, offline = HfApi().model_info(name, timeout=_PATIENCE_S).sha, False
+    except _HUB_ERRORS:
+        revision, offline = None, True
+
+    def fetched(file: str) -> Path:
+        return Path(hf_hub_download(name, file, revision=revision, local_files_only=offline, etag_timeout=_PATIENCE_S))
+
+    with contextlib.suppress(EntryNotFoundError):
+        fetched(CARD)
+    return [fetched(needed) for needed in (TOKENIZER, WEIGHTS, CONFIG)][-1].parent
 
 
 def read_config(folder: Path) -> tuple[RetrieverConfig, dict[str, str]]:
@@ -59,10 +80,10 @@ def read_config(folder: Path) -> tuple[RetrieverConfig, dict[str, str]]:
     path = folder / CONFIG
     try:
         values = json.loads(path.read_text())
-        return RetrieverConfig.from_json(values["config"]), values["sha256"]
+        return RetrieverConfig.from_json(values["config"]), dict(values["sha256"])
     except FileNotFoundError as err:
         raise CheckpointError(f"the checkpoint has no {CONFIG} in {folder}.", _RESTORE) from err
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as err:
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as err:
         raise CheckpointError(f"{path} is not a checkpoint's config.", _RESTORE) from err
 
 
@@ -70,12 +91,12 @@ _RESTORE = "Restore the checkpoint from its source; `git checkout` or a new inst
 
 
 def check_digests(folder: Path, digests: dict[str, str]) -> None:
-    """Raises CheckpointError when a recorded file is missing or is not what was saved."""
-    for name, expected in digests.items():
+    """Raises CheckpointError when the weights or the tokenizer are missing or are not what was saved."""
+    for name in (WEIGHTS, TOKENIZER):
         path = folder / name
         if not path.is_file():
             raise CheckpointError(f"the checkpoint in {folder} lacks {name}.", _RESTORE)
-        if file_digest(path) != expected:
+        if file_digest(path) != digests.get(name):
             raise CheckpointError(f"{path} was altered: its SHA-256 is not the one in {CONFIG}.", _RESTORE)
 
 
@@ -93,8 +114,8 @@ def _widened(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def write(folder: Path, config: RetrieverConfig, state: dict[str, Tensor], tokenizer: str, card: str) -> None:
-    """Save a checkpoint. config.json, which holds the digests, is written last."""
+def write(folder: Path, config: RetrieverConfig, state: dict[str, Tensor], tokenizer: str, card: str) -> str:
+    """Save a checkpoint; config.json, which holds the digests, is written last. Returns the digest of the weights."""
     folder.mkdir(parents=True, exist_ok=True)
     half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     save_file({name: value.contiguous() for name, value in half.items()}, folder / WEIGHTS, metadata={"format": "pt"})
@@ -105,6 +126,7 @@ def write(folder: Path, config: RetrieverConfig, state: dict[str, Tensor], token
     temporary = folder / f".{CONFIG}.new"
     temporary.write_text(json.dumps(values, indent=1) + "\n")
     temporary.replace(folder / CONFIG)
+    return digests[WEIGHTS]
 
 
 def fingerprint(config: RetrieverConfig, weights_digest: str) -> str:

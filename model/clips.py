@@ -17,7 +17,8 @@ from model.video import VideoEncoder
 class ClipInput:
     """One clip to encode. A missing modality is None.
 
-    frames: uint8 [T, S, S, 3], upright, squashed to the network's image size; frame_times: [T] seconds from the file's start.
+    frames: uint8 [T, S, S, 3], upright, squashed to the network's image size.
+    frame_times: [T] seconds from the file's start.
     audio: int16 [samples], mono, 16 kHz; audio_start_s: where in the file it starts.
     """
 
@@ -32,7 +33,7 @@ def encode(clips: list[ClipInput], video: VideoEncoder, audio: AudioEncoder, wid
     pictures: dict[int, tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]] = {}
     for count in sorted({len(clip.frames) for clip in clips if clip.frames is not None}):
         of_count = [i for i, clip in enumerate(clips) if clip.frames is not None and len(clip.frames) == count]
-        stacked = np.stack([clips[i].frames for i in of_count]).transpose(0, 1, 4, 2, 3)
+        stacked = np.stack([np.asarray(clips[i].frames) for i in of_count]).transpose(0, 1, 4, 2, 3)
         encoded = video(video.trunk_features(torch.from_numpy(np.ascontiguousarray(stacked))))
         for place, i in enumerate(of_count):
             times = _step_times(clips[i].frame_times, int(encoded.steps.max()) + 1)[encoded.steps.numpy()]
@@ -50,9 +51,10 @@ def encode(clips: list[ClipInput], video: VideoEncoder, audio: AudioEncoder, wid
 
 
 def limit_audio(encoded: AudioTokens, most: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Merge neighbours until each clip has at most `most` tokens: tokens [C, A, d], mask [C, A], times [C, A] in seconds.
+    """Merge neighbours until each clip has at most `most` tokens.
 
     Each clip is merged by its own whole factor, so that times stay uniform and a clip never depends on its batch.
+    Returns tokens [C, A, d], mask [C, A] and times [C, A] in seconds from the start of the sound.
     """
     C, S, d = encoded.tokens.shape
     factor = ((encoded.lengths + most - 1) // most).clamp(min=1)
@@ -94,14 +96,16 @@ def collate(token_sets: list[TokenSet], cells: int, width: int) -> ClipTokens:
 def step_places(tokens: int, cells: int) -> NDArray[np.float32]:
     """Each video token's place in the clip, in (0, 1), tokens running step by step."""
     steps = max(tokens // cells, 1)
-    return ((np.arange(tokens) // cells + 0.5) / steps).astype(np.float32)
+    places: NDArray[np.float32] = ((np.arange(tokens) // cells + 0.5) / steps).astype(np.float32)
+    return places
 
 
 def _step_times(times: NDArray[np.float32] | None, steps: int) -> NDArray[np.float32]:
-    """Frame times [T] to time steps: the mean of a step's frames (Video Swin halves time once)."""
+    """Frame times [T] to time steps: the mean of a step's frames (Video Swin halves time once, an odd T rounded up)."""
     if times is None:
         raise ValueError("a clip with frames needs their times")
-    return np.asarray(times, np.float32).reshape(steps, -1).mean(axis=1)
+    per_step = -(-len(times) // steps)
+    return np.array([times[first : first + per_step].mean() for first in range(0, len(times), per_step)], np.float32)
 
 
 def _token_set(

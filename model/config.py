@@ -119,22 +119,26 @@ class RetrieverConfig:
 
 def _build(kind: Any, value: Any, where: str) -> Any:
     """Turn JSON into the dataclass, tuple or number that the annotation `kind` asks for."""
-    if dataclasses.is_dataclass(kind):
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
         hints = get_type_hints(kind)
         unknown = set(value) - set(hints)
         if unknown:
             raise ConfigError(f"{where} has unknown entries: {', '.join(sorted(unknown))}.", "Is it of a newer HTAV?")
+        parts = {name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()}
         try:
-            return kind(**{name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()})  # type: ignore[operator]
+            return kind(**parts)  # type: ignore[operator]
         except TypeError as err:
-            raise ConfigError(f"{where} is incomplete: {err}.", "Restore config.json from its source.") from err
-    if get_origin(kind) is tuple:
-        inner = get_args(kind)[0]
-        return tuple(_build(inner, item, where) for item in value)
-    if get_origin(kind) in (Union, UnionType) or value is None:
-        return value
+            raise ConfigError(f"{where} is incomplete: {err}.", _RESTORE) from err
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(_build(get_args(kind)[0], item, where) for item in value)
     if kind is float and isinstance(value, int):
-        return float(value)
-    if not isinstance(value, kind):
-        raise ConfigError(f"{where} should be {kind.__name__}, not {value!r}.", "Restore config.json from its source.")
+        value = float(value)
+    optional = get_origin(kind) in (Union, UnionType)
+    accepted: tuple[type, ...] = get_args(kind) if optional else (get_origin(kind) or kind,)
+    if not isinstance(value, accepted) or isinstance(value, bool):
+        expected = " or ".join(accept.__name__ for accept in accepted)
+        raise ConfigError(f"{where} should be {expected}, not {value!r}.", _RESTORE)
     return value
+
+
+_RESTORE = "Restore config.json from its source."

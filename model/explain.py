@@ -25,7 +25,7 @@ class Relevance:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """DESIGN section 6: where each text token looked (rows sum to 1 over frames) and what it heard (exact zeros kept)."""
+    """DESIGN section 6: where each word looked (rows sum to 1 over frames) and what it heard (exact zeros kept)."""
 
     tokens: list[str]
     frames: list[float]
@@ -74,30 +74,30 @@ def _mixed(curves: list[tuple[NDArray[np.float32], NDArray[np.float32], float]])
     share /= share.sum()
     total = np.zeros(len(grid))
     for (times, scores, _), weight in zip(curves, share, strict=True):
-        spread = scores.std() or 1.0  # a curve's shape matters here, not its level
+        spread = max(float(scores.std()), 1e-4)  # a curve's shape matters here, not its level; noise has no shape
         total += weight * np.interp(grid, times, (scores - scores.mean()) / spread)
     return Relevance(grid.astype(np.float32), total.astype(np.float32))
 
 
 def explain(pair: PairScores, text: TextEncoding, token_set: TokenSet) -> Explanation:
     """Explain the score of one query (without padding) and one clip."""
-    N = text.tokens.shape[1]
+    N = len(text.words[0])
     audio = pair.audio_block
     heard = len(token_set.audio) if audio is not None else 0
     times, step = np.unique(token_set.video_times, return_inverse=True)
     attention = np.zeros((N, len(times)))
     if len(times):
-        np.add.at(attention.T, step, pair.video_block.weights()[0, 0].numpy().T)
-    gates = {"modality": _rounded(pair.gate[0]), "token": _rounded(pair.cls_weights[0])}
+        np.add.at(attention.T, step, pair.video_block.weights()[0, 0, :N].numpy().T)
+    gates = {"modality": _rounded(pair.gate[0, :N]), "token": _rounded(pair.cls_weights[0, :N])}
     if audio is not None:
         gates["order"] = round(float(audio.order), 4)
     return Explanation(
-        text.words[0][:N],
+        text.words[0],
         [round(float(time), 3) for time in times],
         np.round(attention, 6).tolist(),
         [round(float(time), 3) for time in token_set.audio_times[:heard]],
-        _rounded(audio.kept[0, 0]) if audio is not None and heard else [[] for _ in range(N)],
-        _rounded(audio.aligned[0, 0]) if audio is not None and heard else [[] for _ in range(N)],
+        _rounded(audio.kept[0, 0, :N]) if audio is not None and heard else [[] for _ in range(N)],
+        _rounded(audio.aligned[0, 0, :N]) if audio is not None and heard else [[] for _ in range(N)],
         gates,
     )
 

@@ -1,5 +1,6 @@
-"""Fusion, Eqs 14, 15 and 5: `E_final = E_VT + g E_AT`, a CLS query over it, `score = cos(e_CLS, t)`; and the coarse vectors."""
+"""Fusion, Eqs 14, 15 and 5: `E_final = E_VT + g E_AT`, a CLS query over it, `score = cos(e_CLS, t)`; coarse vectors."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -42,9 +43,17 @@ class FusionHead(nn.Module):
         self.cls = nn.Parameter(torch.zeros(width))
         self.cls_text = nn.Linear(width, 1)
         nn.init.zeros_(self.cls_text.weight)
-        self.logit_scale = nn.Parameter(torch.tensor(20.0).log())
+        self.logit_scale = nn.Parameter(torch.tensor(10.0).log())
 
     def forward(self, text: TextEncoding, clips: ClipTokens) -> PairScores:
+        """All B x C pairs; never in half precision, in which thresholds and sums over paths lose their meaning."""
+        dtype = self.cls.dtype
+        text = replace(text, tokens=text.tokens.to(dtype), pooled=text.pooled.to(dtype))
+        clips = replace(clips, video=clips.video.to(dtype), audio=clips.audio.to(dtype))
+        with torch.autocast(text.tokens.device.type, enabled=False):
+            return self.pairs(text, clips)
+
+    def pairs(self, text: TextEncoding, clips: ClipTokens) -> PairScores:
         B, N, d = text.tokens.shape
         video = self.video_text(text.tokens, text.mask, clips)
         context = text.pooled.unsqueeze(1).expand(B, N, d)
@@ -60,13 +69,14 @@ class FusionHead(nn.Module):
         return PairScores(fused, video_score, audio_score, video, audio, gate, self.token_weights(text))
 
     def token_weights(self, text: TextEncoding) -> Tensor:
-        logits = self.cls_text(text.tokens).squeeze(-1).masked_fill(~text.mask, -1e4)
+        """[B, N], rows sum to 1 over the valid tokens."""
+        logits: Tensor = self.cls_text(text.tokens).squeeze(-1).masked_fill(~text.mask, -1e4)
         return logits.softmax(dim=1) * text.mask
 
     def score(self, blocks: list[tuple[FusedTokens, Tensor]], text: TextEncoding) -> Tensor:
-        """Eqs 14, 15 and 5: the gated sum of the blocks' outputs, CLS over it, its cosine with the query vector: [B, C].
+        """Eqs 14, 15 and 5: the gated sum of the blocks' outputs, CLS over it, its cosine with the query vector.
 
-        `blocks` are outputs with a gate [B, N] each. A pair with no valid token scores 0.
+        `blocks` are outputs with a gate [B, N] each. Returns [B, C]; a pair with no valid token scores 0.
         """
         logits = self.cls_text(text.tokens).squeeze(-1).unsqueeze(1)  # [B, 1, N]
         for block, gate in blocks:
@@ -77,7 +87,7 @@ class FusionHead(nn.Module):
 
 
 class CoarseEncoder(nn.Module):
-    """One vector a modality and one for both, [3, d] a clip, so that the shortlist is one inner product of width 3 d."""
+    """One vector a modality and one for both, 3 d numbers a clip, so that the shortlist is one inner product."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -92,7 +102,7 @@ class CoarseEncoder(nn.Module):
         self.gate = nn.Linear(width, 3)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
-        self.logit_scale = nn.Parameter(torch.tensor(20.0).log())
+        self.logit_scale = nn.Parameter(torch.tensor(10.0).log())
 
     def clips(self, clips: ClipTokens) -> Tensor:
         """[C, 3 d]: video | audio | fused, each L2-normalised, zeros where the modality is missing."""
@@ -108,7 +118,8 @@ class CoarseEncoder(nn.Module):
         )
         gates = self.gate(pooled).masked_fill(~allowed, float("-inf")).softmax(dim=-1)  # [B, 3]
         parts = _unit(self.query(pooled).unflatten(-1, (3, -1)))
-        return (gates.unsqueeze(-1) * parts).flatten(-2)
+        vectors: Tensor = (gates.unsqueeze(-1) * parts).flatten(-2)
+        return vectors
 
 
 class AttentionPool(nn.Module):

@@ -66,7 +66,8 @@ class GraphLayer(nn.Module):
         message = torch.einsum("bhnm,bmhc->bnhc", weights, v) + torch.einsum("bhnm,nmhc->bnhc", weights, time_v)
         message = message + torch.einsum("bhnm,bnme,ehc->bnhc", weights, kinds, self.edge_value)
         updated = self.update(message.reshape(B * N, d), nodes.reshape(B * N, d)).view(B, N, d)
-        return nodes + self.gate * (updated - nodes)
+        gated: Tensor = nodes + self.gate * (updated - nodes)
+        return gated
 
 
 def typed_edges(nodes: Tensor, mask: Tensor, window: int, neighbours: int) -> Tensor:

@@ -37,6 +37,11 @@ class LossWeights:
     cross_clr: float = 0.0
     dual_softmax: bool = False
 
+    @property
+    def only_ctc(self) -> bool:
+        """Whether speech alone is taught, which needs no text encoder and no pairs."""
+        return self.fused == self.coarse == self.words == self.alone == self.monotone == self.cross_clr == 0
+
 
 class RetrievalLoss(nn.Module):
     """All terms for one batch. `drop` is the chance to hide one modality of a clip that has both."""
@@ -45,13 +50,22 @@ class RetrievalLoss(nn.Module):
         super().__init__()
         self.weights = weights or LossWeights()
         self.drop = drop
-        self.word_scale = nn.Parameter(torch.tensor(15.0).log())
+        self.word_scale = nn.Parameter(torch.tensor(10.0).log())
 
     def forward(self, retriever: Retriever, batch: TrainBatch) -> dict[str, Tensor]:
         """Named scalars with their sum in "total". Raises ValueError for a batch without pictures and sound."""
         weights = self.weights
-        text: TextEncoding = retriever.text(batch.texts)
         whole, sound = encode_batch(retriever, batch)
+        parts = {} if weights.only_ctc else self.contrast(retriever, batch, whole)
+        if sound is not None and batch.transcripts is not None and weights.ctc > 0:
+            parts["ctc"] = weights.ctc * ctc_loss(sound, batch.transcripts)
+        parts["total"] = torch.stack(list(parts.values())).sum() if parts else whole.video.sum() * 0.0
+        return parts
+
+    def contrast(self, retriever: Retriever, batch: TrainBatch, whole: ClipTokens) -> dict[str, Tensor]:
+        """Every term that compares texts with clips."""
+        weights = self.weights
+        text: TextEncoding = retriever.text(batch.texts)
         clips = drop_modalities(whole, self.drop) if self.training else whole
         pairs = retriever.pair_scores(text, clips)
         scale = retriever.fusion.logit_scale.exp().clamp(max=_LARGEST_SCALE)
@@ -72,9 +86,6 @@ class RetrievalLoss(nn.Module):
             both = (scale * pairs.video, clips.video_mask), (scale * pairs.audio, clips.audio_mask)
             for name, (logits, mask) in zip(("video_alone", "audio_alone"), both, strict=True):
                 parts[name] = weights.alone * info_nce(logits, positives, mask.any(dim=1))
-        if sound is not None and batch.transcripts is not None and weights.ctc > 0:
-            parts["ctc"] = weights.ctc * ctc_loss(sound, batch.transcripts)
-        parts["total"] = torch.stack(list(parts.values())).sum()
         return parts
 
     def per_modality(
@@ -176,7 +187,7 @@ def pearson_distillation(teacher: Tensor, student: Tensor) -> Tensor:
 
 
 def hardest_negative(cosines: Tensor, positives: Tensor, margin: float) -> Tensor:
-    """Hinge of cosines [B, C] between each query's weakest positive and hardest negative, and the same for each clip."""
+    """Hinge of cosines [B, C] between each query's weakest positive and hardest negative; the same for each clip."""
     losses = []
     for scores, truth in ((cosines, positives), (cosines.T, positives.T)):
         usable = truth.any(dim=1) & ~truth.all(dim=1)

@@ -1,6 +1,5 @@
 """The retriever: one object that encodes queries and clips, shortlists, reranks and explains."""
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,13 +100,14 @@ class Retriever(nn.Module, ModelHubMixin):
                 "a query-only retriever lacks encoders and cannot be saved.", "Load it whole."
             )
         tokenizer = self.text.tokenizer.to_str()
-        checkpoint.write(Path(path), self.config, self.state_dict(), tokenizer, self.card)
+        self._weights_digest = checkpoint.write(Path(path), self.config, self.state_dict(), tokenizer, self.card)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """16 hex digits that change with anything that changes tokens."""
-        digest = self._weights_digest or checkpoint.state_digest(self.state_dict())
-        return checkpoint.fingerprint(self.config, digest)
+        """16 hex digits that change with anything that changes tokens. Weights count from the last load or save."""
+        if self._weights_digest is None:
+            self._weights_digest = checkpoint.state_digest(self.state_dict())
+        return checkpoint.fingerprint(self.config, self._weights_digest)
 
     @property
     def name(self) -> str:
@@ -116,6 +116,8 @@ class Retriever(nn.Module, ModelHubMixin):
     def train(self, mode: bool = True) -> "Retriever":
         """Training mode; the frame trunk's batch statistics stay frozen, so that no clip depends on its batch."""
         super().train(mode)
+        if mode:
+            self._weights_digest = None  # what was saved is about to change
         if not self.query_only:
             self.video.trunk.eval()
         return self

@@ -1,7 +1,7 @@
 """Text encoder, Eqs 2, 9, 10: E_T = TGN(RoBERTa(t)), with a character branch for spelling.
 
-The query path loads this module, so its RoBERTa layers are our own (equal to transformers' RobertaModel in a test) and it
-needs `tokenizers` alone. English only.
+The query path loads this module, so its RoBERTa layers are our own (equal to transformers' RobertaModel in a test) and
+it needs `tokenizers` alone. English only.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor, nn
 
-from model.config import TextConfig
+from model.config import ConfigError, TextConfig
 from model.graph import TemporalGraphNetwork
 
 CHARACTERS = "_ abcdefghijklmnopqrstuvwxyz'0123456789"  # index 0 stands for padding and for any other character
@@ -87,6 +87,9 @@ class RobertaLayer(nn.Module):
         return normed
 
 
+_GATE_RATE = 10.0  # how much faster than other weights the gate opens: words are spelled before they are heard
+
+
 class CharacterBranch(nn.Module):
     """Spelling beside meaning: convolutions over the sentence's characters, averaged over each token's span.
 
@@ -107,7 +110,7 @@ class CharacterBranch(nn.Module):
         x = self.embedding(characters).transpose(1, 2) * present  # what padding would leak through the kernel
         for convolution in self.convolutions:
             x = (x + F.gelu(convolution(x))) * present
-        gated: Tensor = self.gate * self.out(spans.to(x.dtype) @ x.transpose(1, 2))
+        gated: Tensor = _GATE_RATE * self.gate * self.out(spans.to(x.dtype) @ x.transpose(1, 2))
         return gated
 
 
@@ -118,10 +121,8 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
-        pad_token = "<pad>" if tokenizer.token_to_id("<pad>") is not None else "[PAD]"
-        pad_id = tokenizer.token_to_id(pad_token)
-        unknown_token = "<unk>" if tokenizer.token_to_id("<unk>") is not None else "[UNK]"
-        self.unknown_id = tokenizer.token_to_id(unknown_token)
+        pad_token, pad_id = _special_token(tokenizer, "<pad>", "[PAD]")
+        _, self.unknown_id = _special_token(tokenizer, "<unk>", "[UNK]")
         tokenizer.enable_truncation(config.max_tokens)
         tokenizer.enable_padding(pad_id=pad_id, pad_token=pad_token)
         self.embeddings = RobertaEmbeddings(config, pad_id)
@@ -194,6 +195,14 @@ def character_spans(texts: list[str], encodings: list[Encoding]) -> tuple[Tensor
             if end > start:
                 spans[row, place, start:end] = 1.0 / (end - start)
     return ids, spans
+
+
+def _special_token(tokenizer: Tokenizer, *names: str) -> tuple[str, int]:
+    for name in names:
+        number = tokenizer.token_to_id(name)
+        if number is not None:
+            return name, number
+    raise ConfigError(f"the tokenizer has no token {' or '.join(names)}.", "Restore tokenizer.json from its source.")
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

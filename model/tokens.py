@@ -1,7 +1,7 @@
 """The encoded clip as data: what the indexer stores and the reranker reads. numpy only, so that storing needs no torch.
 
 A *token set* keeps each token as int8 with one scale a token (DESIGN section 1). Record layout, little endian:
-`V, A, d` as uint16, a uint16 version, then video tokens, audio tokens (int8), the scales and times (float32), the levels.
+`V, A, d` and a version as uint16, then video tokens, audio tokens (int8), scales and times (float32), levels (uint8).
 """
 
 import struct
@@ -24,8 +24,8 @@ class TokenSet:
     """One encoded clip.
 
     video [V, d] and audio [A, d] are int8; multiplied by `video_scale` [V] and `audio_scale` [A] they are the tokens.
-    `video_times` [V] and `audio_times` [A] are seconds from the start of the file; `video_levels` [V] is the pyramid level.
-    V or A is 0 where the clip has no pictures or no sound.
+    `video_times` [V] and `audio_times` [A] are seconds from the start of the file; `video_levels` [V] is the pyramid
+    level. V or A is 0 where the clip has no pictures or no sound.
     """
 
     video: Int8

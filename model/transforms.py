@@ -1,4 +1,4 @@
-"""From pixels and samples to what the trunks expect. Any change here changes tokens, so it is part of the fingerprint."""
+"""From pixels and samples to what the trunks expect. A change here changes tokens, so it is part of the fingerprint."""
 
 from functools import lru_cache
 
@@ -10,6 +10,7 @@ FRAME_SHIFT_MS = 10.0
 TRANSFORM_VERSION = 1
 # AudioSet statistics of the spectrogram transformer (Gong et al. 2021): (x - mean) / (2 std)
 _FBANK_MEAN, _FBANK_STD = -4.2677393, 4.5689974
+PADDING = -_FBANK_MEAN / (2 * _FBANK_STD)  # what AST saw, normalised, where a recording had ended
 
 
 def normalise_frames(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

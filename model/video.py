@@ -1,7 +1,8 @@
 """Video encoder, Eq. 1: E_V = FPN(stages(v_1..v_T)).
 
-A backbone with several stages, Video Swin blocks over time, a feature pyramid over the stages, then per frame and level a
-few pooled tokens with level, cell and time encodings. This module needs timm or torchvision; the query path never loads it.
+A backbone with several stages, Video Swin blocks over time, a feature pyramid over the stages, then per frame and level
+a few pooled tokens with cell and time encodings (a cell belongs to one level). This module needs timm or torchvision;
+the query path never loads it.
 """
 
 from typing import NamedTuple
@@ -22,7 +23,7 @@ class VideoTokens(NamedTuple):
 
 
 class FrameTrunk(nn.Module):
-    """A timm image backbone, frame by frame. The coarsest map is the trunk's final feature map (after its head convolution)."""
+    """A timm image backbone, frame by frame. The coarsest map is the trunk's final one (after its head convolution)."""
 
     def __init__(self, config: VideoConfig) -> None:
         super().__init__()
@@ -35,7 +36,9 @@ class FrameTrunk(nn.Module):
         C, T = frames.shape[:2]
         frames = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         final, taps = self.net.forward_intermediates(frames, indices=list(self.taps), norm=False)
-        return [level.unflatten(0, (C, T)) for level in (*taps[:-1], final)]
+        if getattr(self.net, "output_fmt", "NCHW") == "NHWC":  # timm's Swin: its taps are turned, its final map is not
+            final = final.permute(0, 3, 1, 2)
+        return [torch.unflatten(level, 0, (C, T)) for level in (*taps[:-1], final)]
 
 
 class SwinTrunk(nn.Module):
@@ -84,13 +87,13 @@ class FeaturePyramid(nn.Module):
 
 
 class VideoEncoder(nn.Module):
-    """Frames to video tokens [C, V, d]; V = time steps x cells, the same for every clip with the same number of frames."""
+    """Frames to video tokens [C, V, d]; V = time steps x cells, equal for all clips of equally many frames."""
 
     def __init__(self, config: VideoConfig, width: int) -> None:
         super().__init__()
         self.config = config
         swin = config.backbone.startswith("swin3d")
-        self.trunk: nn.Module = SwinTrunk(config) if swin else FrameTrunk(config)
+        self.trunk: SwinTrunk | FrameTrunk = SwinTrunk(config) if swin else FrameTrunk(config)
         self.laterals = nn.ModuleList(
             nn.Sequential(nn.Linear(channels, width), nn.LayerNorm(width)) for channels in config.channels
         )
@@ -103,13 +106,13 @@ class VideoEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def trunk_features(self, frames: Tensor) -> list[Tensor]:
-        """uint8 [C, T, 3, S, S] to one pooled map a level, [C, T', channels, size, size]: all that a frozen trunk gives."""
+        """uint8 [C, T, 3, S, S] to a pooled map a level, [C, T', channels, size, size]: what a frozen trunk gives."""
         C, T = frames.shape[:2]
-        pixels = normalise_frames(frames.flatten(0, 1), self.config.mean, self.config.std).unflatten(0, (C, T))
+        pixels = normalise_frames(frames.flatten(0, 1), self.config.mean, self.config.std).view(frames.shape)
         maps = []
         for level, size in zip(self.trunk(pixels), self.config.map_sizes, strict=True):
             pooled = F.adaptive_avg_pool2d(level.flatten(0, 1), size)
-            maps.append(pooled.unflatten(0, level.shape[:2]))
+            maps.append(torch.unflatten(pooled, 0, level.shape[:2]))
         return maps
 
     def forward(self, maps: list[Tensor]) -> VideoTokens:
@@ -120,7 +123,7 @@ class VideoEncoder(nn.Module):
             grids[-1] = block(grids[-1])
         levels = self.pyramid([grid.flatten(0, 1).permute(0, 3, 1, 2) for grid in grids])  # Eq. 1
         pooled = [
-            F.adaptive_avg_pool2d(level, cells).flatten(2).transpose(1, 2).unflatten(0, (C, T))
+            torch.unflatten(F.adaptive_avg_pool2d(level, cells).flatten(2).transpose(1, 2), 0, (C, T))
             for level, cells in zip(levels, self.config.grids, strict=True)
         ]
         tokens = torch.cat(pooled, dim=2) + self.cell_code  # [C, T, cells, d]

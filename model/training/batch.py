@@ -11,7 +11,8 @@ class TrainBatch:
 
     positives: bool [B, C]; several clips may answer a text (equal texts are positives).
     frames: uint8 [C, T, 3, S, S], or `video_features`: the trunk's pooled maps, each [C, T', channels, size, size].
-    waveforms: C tensors, float [samples] in [-1, 1] at 16 kHz. transcripts: what is said in each clip, None where unknown.
+    waveforms: C tensors, float [samples] in [-1, 1] at 16 kHz, empty for a clip without sound.
+    transcripts: what is said in each clip, None where unknown.
     """
 
     texts: list[str]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from torch import Tensor
+from torch import Tensor, nn
 
 from model import checkpoint
 from model.config import RetrieverConfig
@@ -44,16 +44,19 @@ def load_trunks(retriever: Retriever) -> None:
     """Put the publishers' weights into the trunks of a retriever of the compact or paper preset."""
     config = retriever.config
     if config.preset == "compact":
-        lite2 = trunks.lite2_state()
+        load_frames(retriever.video.trunk.get_submodule("net"), trunks.lite2_state())
         minilm, published = trunks.minilm_state()
-        wanted = retriever.video.trunk.net.state_dict()
-        retriever.video.trunk.net.load_state_dict({name: lite2[name] for name in wanted})
         load_roberta(retriever.text, fit_embeddings(minilm, load_tokenizer(published), retriever.text))
     elif config.preset == "paper":
-        swin = trunks.swin3d_state()
-        retriever.video.trunk.load_state_dict({n: swin[n] for n in retriever.video.trunk.state_dict()})
+        load_frames(retriever.video.trunk, trunks.swin3d_state())
         load_roberta(retriever.text, trunks.roberta_state()[0])
-        retriever.audio.pretrained.net.load_state_dict(trunks.ast_state())
+        if retriever.audio.pretrained is not None:
+            retriever.audio.pretrained.net.load_state_dict(trunks.ast_state())
+
+
+def load_frames(trunk: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load a frame trunk; what only the publisher's classifier needs is left out."""
+    trunk.load_state_dict({name: state[name] for name in trunk.state_dict()})
 
 
 def load_roberta(text: TextEncoder, state: dict[str, Tensor]) -> None:
@@ -77,7 +80,7 @@ def _tokenizer(config: RetrieverConfig) -> Tokenizer:
     if config.preset == "tiny":
         return tiny_tokenizer(config.text.vocab_size)
     if config.preset == "paper":
-        return load_tokenizer(trunks.roberta_state()[1])
+        return load_tokenizer(trunks.roberta_tokenizer())
     shipped = checkpoint.EMBEDDED / checkpoint.TOKENIZER
     return load_tokenizer(shipped) if shipped.is_file() else english_tokenizer(trunks.minilm_state()[1])
 

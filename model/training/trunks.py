@@ -147,7 +147,12 @@ def roberta_state(cache_dir: Path | None = None) -> tuple[State, Path]:
     published = load_file(_hub_file("roberta", folder))
     state = {name.removeprefix("roberta."): value for name, value in published.items()}
     kept = {name: value for name, value in state.items() if name.startswith(("embeddings.", "encoder."))}
-    return {n: v for n, v in kept.items() if "position_ids" not in n}, _hub_file("roberta-tokenizer", folder)
+    return {n: v for n, v in kept.items() if "position_ids" not in n}, roberta_tokenizer(folder)
+
+
+def roberta_tokenizer(cache_dir: Path | None = None) -> Path:
+    """roberta-base's `tokenizer.json`, without its weights."""
+    return _hub_file("roberta-tokenizer", cache_dir or default_cache("trunks"))
 
 
 def ast_state(cache_dir: Path | None = None) -> State:
