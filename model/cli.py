@@ -62,6 +62,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The run's folder: checkpoint, best, states, logs.")],
     preset: Annotated[str, typer.Option(help="compact, paper or tiny.")] = "compact",
     init: Annotated[Path | None, typer.Option(help="Start from this checkpoint folder.")] = None,
+    audio_from: Annotated[Path | None, typer.Option(help="Take the audio encoder of this checkpoint folder.")] = None,
     steps: Annotated[int | None, typer.Option(help="End after so many steps.")] = None,
     epochs: Annotated[float | None, typer.Option(help="End after so many passes over the data.")] = None,
     hours: Annotated[float | None, typer.Option(help="End after so many hours of training.")] = None,
@@ -94,7 +95,7 @@ def train(
 
     run_train(
         Options(
-            data=tuple(data), out=out, preset=preset, init=init, steps=steps, epochs=epochs, hours=hours,
+            data=tuple(data), out=out, preset=preset, init=init, audio_from=audio_from, steps=steps, epochs=epochs, hours=hours,
             batch_size=batch_size, lr=lr, trunk_lr=trunk_lr, schedule=schedule, weight_decay=weight_decay,
             clip_norm=clip_norm, accumulate=accumulate, bf16=bf16, train=trained, loss=loss, views=views,
             augment=augment, seed=seed, threads=threads, validate_every=validate_every, validate_items=validate_items,

@@ -23,6 +23,7 @@ class Options:
     out: Path
     preset: str = "compact"
     init: Path | None = None
+    audio_from: Path | None = None
     steps: int | None = None
     epochs: float | None = None
     hours: float | None = None

@@ -48,6 +48,8 @@ def build(options: Options, *, resumed: bool) -> tuple[Retriever, RetrievalLoss]
     else:
         pretrained = options.preset != "tiny" and not resumed
         retriever = Retriever.from_preset(options.preset, pretrained=pretrained, seed=options.seed)
+    if options.audio_from is not None and not resumed:
+        retriever.audio.load_state_dict(Retriever.from_pretrained(options.audio_from).audio.state_dict())
     return retriever, RetrievalLoss(loss_weights(options.loss))
 
 
