@@ -216,6 +216,11 @@ class Portrait:
         self.head = lru_cache(maxsize=None)(self._head)
         self.frame = lru_cache(maxsize=400)(self._frame)
 
+    def forget(self) -> None:
+        """Give the kept pictures back: they and this portrait hold each other."""
+        self.head.cache_clear()
+        self.frame.cache_clear()
+
     def _head(self, opening: int, closed: bool) -> Image.Image:
         return draw_head(self.person, self.size, opening, closed)
 

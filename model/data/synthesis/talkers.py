@@ -81,6 +81,7 @@ def make_one_person(
         file = f"talkers-{request.split}/t{index:05d}.{form.suffix}"
         description = write_talker(request.out / file, form, portrait, sentence, speech, fps, random_source)
         yield Item(file, description, request.split, "talkers", speech.duration_s, has_audio=True)
+    portrait.forget()
 
 
 def write_talker(
