@@ -140,8 +140,9 @@ def decode_all(sources: Sequence[Source], cache: ClipCache, progress: Progress) 
 
     def touch(example: Example) -> None:
         if example.form != "still":
+            kept = cache.sound if example.form == "sound" else cache.clip
             for index, span in enumerate(example.spans):
-                cache.clip(example.item, index, span)
+                kept(example.item, index, span)
 
     return _each(sources, touch, "decode", progress)
 
