@@ -142,6 +142,20 @@ def evaluate(
     run_evaluate(request, model, json_output, shortlister)
 
 
+@commands.command()
+def calibrate(
+    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint folder whose bands are set.")],
+    data: Annotated[list[Path], typer.Option(help="A manifest folder of held-out items; give several.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    queries: Annotated[int, typer.Option(help="Queries of each folder at most.")] = 500,
+    seed: Annotated[int, typer.Option(help="Of the draw of queries.")] = 0,
+) -> None:
+    """Set the confidence bands of a checkpoint from queries with and without an answer; prints one JSON document."""
+    from model.evaluation.calibrate import run_calibrate
+
+    typer.echo(run_calibrate(checkpoint, data, split, queries, seed))
+
+
 def main() -> None:
     """Run the model's commands alone; the `htav` script adds those of the other rooms."""
     try:
