@@ -17,6 +17,7 @@ from model.config import AudioConfig
 from model.transforms import log_mel
 
 TOKENS_PER_SECOND = 12.5
+_PASS = 16  # waveforms encoded together
 CTC_SYMBOLS = "_ abcdefghijklmnopqrstuvwxyz'0123456789"  # the first is CTC's blank
 
 
@@ -72,7 +73,14 @@ class AudioEncoder(nn.Module):
         """Waveforms, each float [samples] in [-1, 1] at 16 kHz, to tokens [C, A, d] at 12.5 a second."""
         mels = [log_mel(waveform, self.config.mel_bins) for waveform in waveforms]
         lengths = torch.tensor([len(mel) for mel in mels], device=mels[0].device)
-        return self.encode_mel(nn.utils.rnn.pad_sequence(mels, batch_first=True), lengths)
+        order = lengths.argsort()
+        # neighbours in length share a pass: attention over padding would be most of the work
+        passes = [
+            self.encode_mel(nn.utils.rnn.pad_sequence([mels[row] for row in rows], batch_first=True), lengths[rows])
+            for rows in order.split(_PASS)
+        ]
+        back = order.argsort()
+        return AudioTokens(*(_joined([part[field] for part in passes])[back] for field in range(4)))
 
     def encode_mel(self, mel: Tensor, lengths: Tensor) -> AudioTokens:
         """Padded log-mel [C, frames, mel] with valid `lengths` [C] to tokens."""
@@ -139,6 +147,14 @@ class TransformerBlock(nn.Module):
 def length_mask(lengths: Tensor, size: int) -> Tensor:
     """Lengths [C] to a boolean mask [C, size], true where valid."""
     return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Batches [C_i, S_i, ...] (or [C_i]) as one, padded with zeros to the longest S."""
+    if parts[0].dim() == 1:
+        return torch.cat(parts)
+    longest = max(part.shape[1] for part in parts)
+    return torch.cat([F.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts])
 
 
 def _pool_pairs(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

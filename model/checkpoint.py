@@ -122,11 +122,15 @@ def write(folder: Path, config: RetrieverConfig, state: dict[str, Tensor], token
     (folder / TOKENIZER).write_text(tokenizer)
     (folder / CARD).write_text(card)
     digests = {name: file_digest(folder / name) for name in (WEIGHTS, TOKENIZER)}
+    write_config(folder, config, digests)
+
+
+def write_config(folder: Path, config: RetrieverConfig, digests: dict[str, str]) -> None:
+    """Replace config.json in one step."""
     values: dict[str, Any] = {"format": "htav-checkpoint-1", "sha256": digests, "config": config.to_json()}
     temporary = folder / f".{CONFIG}.new"
     temporary.write_text(json.dumps(values, indent=1) + "\n")
     temporary.replace(folder / CONFIG)
-    return digests[WEIGHTS]
 
 
 def fingerprint(config: RetrieverConfig, weights_digest: str) -> str:

@@ -31,7 +31,7 @@ Scores = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outcomes:
-    """First results of Q queries: score [Q] and whether it was right [Q]; score without the answers in the gallery [Q]."""
+    """First results of Q queries: score and whether right, [Q]; `absent` is the score without the answers, [Q]."""
 
     score: Scores
     right: NDArray[np.bool_]
@@ -99,7 +99,7 @@ def choose(found: Outcomes) -> ConfidenceConfig:
 
 
 def _where_right(found: Outcomes, share: float) -> float:
-    """The least score from which on at least `share` of the first results are right; above all scores if there is none."""
+    """The least score from which on at least `share` of first results are right; above all if there is none."""
     order = np.argsort(-found.score)
     right = found.right[order].cumsum() / np.arange(1, len(order) + 1)
     enough = np.flatnonzero(right >= share)
