@@ -4,14 +4,16 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, func, or_, select
 
 from app.config import Settings
 from app.schemas import FileProblem, JobOut
 from indexer import jobs
-from indexer.catalog import Catalog, FileFailure, Job, JobEvent, JobFile, MediaRoot, VideoState, file_path
+from indexer.catalog import Catalog, FileFailure, Job, JobEvent, JobFile, MediaRoot, VideoState, VideoUri, file_path
+from indexer.errors import PathNotFound
 from indexer.failures import is_settled
-from indexer.scan import resolve
+from indexer.scan import Scope, resolve
+from indexer.tables import stored_name
 
 FAILED_SHOWN = 200
 
@@ -25,7 +27,7 @@ def media_roots(catalog: Catalog, settings: Settings) -> list[Path]:
 
 
 def submit(catalog: Catalog, settings: Settings, paths: Sequence[str]) -> str:
-    """Queue a job for paths inside the media roots. Raises OutsideMediaRoot before anything is queued."""
+    """Queue a job for paths inside the media roots. Raises OutsideMediaRoot or PathNotFound and then queues nothing."""
     roots = media_roots(catalog, settings)
     wanted: list[Path] = []
     for path in paths:
@@ -33,8 +35,19 @@ def submit(catalog: Catalog, settings: Settings, paths: Sequence[str]) -> str:
             wanted += roots
         else:
             scope = resolve(path, roots, owner=False)
-            wanted.append(scope.root / scope.path)
+            if not scope.exists and not _known(catalog, scope):
+                raise PathNotFound(f"There is nothing at {path[:200]}.", "Give a path inside a media root.")
+            wanted.append(file_path(str(scope.root), scope.path))
     return jobs.submit(catalog, list(dict.fromkeys(wanted)))
+
+
+def _known(catalog: Catalog, scope: Scope) -> bool:
+    """Whether the catalog knows a file there: one that is gone from the disk may be asked for, to be marked missing."""
+    start = func.substr(VideoUri.path, 1, len(scope.path) + 1)
+    below = or_(VideoUri.path == scope.path, start == f"{scope.path}/")
+    query = select(VideoUri.id).join(MediaRoot).where(MediaRoot.path == stored_name(scope.root), below).limit(1)
+    with catalog.session() as session:
+        return session.scalar(query) is not None
 
 
 def job_out(catalog: Catalog, job: Job) -> JobOut:

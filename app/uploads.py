@@ -115,7 +115,10 @@ async def receive(
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise Unprocessable("The body is not multipart/form-data.", HINT)
     form = _Form()
-    parser = form.parser(options[b"boundary"])
+    try:
+        parser = form.parser(options[b"boundary"])
+    except FormParserError as err:
+        raise BadRequest("The multipart boundary is malformed.", HINT) from err
     folder = settings.uploads_dir
     path = folder / f"{TEMPORARY}{new_ulid()}"
     try:

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
-from fastapi.sse import EventSourceResponse, format_sse_event
+from fastapi.sse import format_sse_event
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from app import indexing
 from app.deps import JobId, Limit, ServiceDep, permit
@@ -22,6 +22,12 @@ router = APIRouter(prefix="/v1/index-jobs", tags=["index jobs"])
 reads, writes = Depends(permit("search")), Depends(permit("index"))
 POLL_S = 0.25
 PING_S = 15.0
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events, encoded by the route: an unknown job must be a 404, not a stream that breaks."""
+
+    media_type = "text/event-stream"
 
 
 def _accepted(job_id: str) -> Response:
@@ -93,7 +99,7 @@ def retry_index_job(job_id: JobId, service: ServiceDep) -> Response:
     "/{job_id}/events",
     operation_id="index_job_events",
     dependencies=[reads],
-    response_class=EventSourceResponse,
+    response_class=EventStream,
     responses=documented(404) | {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
     summary="Follow a job",
 )
@@ -106,7 +112,7 @@ async def index_job_events(
     """Server-sent events: `state`, `found` and `file`, each with an id to resume at. The stream ends with the job."""
     await run_in_threadpool(jobs.get, service.catalog, job_id)
     stream = _events(service, request, job_id, last_event_id)
-    return EventSourceResponse(stream, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+    return EventStream(stream, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 
 
 async def _events(service: Service, request: Request, job_id: str, after: int) -> AsyncIterator[bytes]:

@@ -1,0 +1,189 @@
+"""Index jobs over HTTP, with a worker's part played by the jobs' own functions."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from indexer import jobs
+from indexer.catalog import VideoState
+from indexer.pipeline import run_job
+from model.retriever import Retriever
+from tests.app.conftest import Library, Served, problem, serve
+from tests.media_files import write_media
+
+UNKNOWN = "01JD8Q6Z3V5W8X9Y0Z1A2B3C4D"
+
+
+@pytest.fixture
+def roomy(library: Library, tmp_path: Path) -> Iterator[Served]:
+    """A service whose media root is a folder of this test."""
+    media = tmp_path / "media"
+    media.mkdir()
+    write_media(media / "new.mp4", seconds=1)
+    (media / "broken.mp4").write_bytes(b"no video at all")
+    with serve(library.copy(tmp_path, media_roots=[media]).settings) as running:
+        yield running
+
+
+def work(served: Served, checkpoint: Path) -> None:
+    """Do the oldest waiting job, as a worker would."""
+    lease = jobs.claim(served.service.catalog, served.settings)
+    assert lease is not None
+    run_job(lease, served.settings, served.service.catalog, Retriever.from_pretrained(checkpoint))
+
+
+def submit(client: httpx.Client, *paths: str) -> str:
+    response = client.post("/v1/index-jobs", json={"paths": list(paths)})
+    assert response.status_code == 202, response.text
+    job_id = str(response.json()["job_id"])
+    assert response.headers["location"] == f"/v1/index-jobs/{job_id}"
+    assert client.get(response.headers["location"]).json()["id"] == job_id
+    return job_id
+
+
+def test_a_job_from_asking_to_done(roomy: Served, tiny_checkpoint: Path) -> None:
+    client = roomy.client
+    job_id = submit(client, ".")
+    waiting = client.get(f"/v1/index-jobs/{job_id}").json()
+    assert (waiting["state"], waiting["progress"], waiting["failed"]) == ("queued", 0.0, [])
+    work(roomy, tiny_checkpoint)
+    done = client.get(f"/v1/index-jobs/{job_id}").json()
+    assert (done["state"], done["progress"]) == ("done_with_failures", 1.0)
+    assert done["counts"]["encoded"] == 1
+    assert [(failure["uri"], bool(failure["code"]), bool(failure["message"])) for failure in done["failed"]] == [
+        ("broken.mp4", True, True)
+    ]
+    assert done["started_at"] <= done["finished_at"]
+    assert str(roomy.settings.media_roots[0]) not in json.dumps(done), "absolute paths are the owner's business"
+    titles = {video["title"] for video in client.get("/v1/videos?state=ready").json()["videos"]}
+    assert "new" in titles
+
+
+def test_a_failed_file_can_be_tried_again(roomy: Served, tiny_checkpoint: Path) -> None:
+    client = roomy.client
+    first = submit(client, ".")
+    work(roomy, tiny_checkpoint)
+    write_media(roomy.settings.media_roots[0] / "broken.mp4", seconds=1, size=(64, 48))
+    retried = client.post(f"/v1/index-jobs/{first}/retry")
+    assert retried.status_code == 202
+    assert retried.json()["job_id"] != first
+    work(roomy, tiny_checkpoint)
+    assert client.get(retried.headers["location"]).json()["state"] == "done"
+
+
+def test_jobs_are_listed_newest_first(roomy: Served) -> None:
+    client = roomy.client
+    made = [submit(client, "new.mp4"), submit(client, ".")]
+    listed = client.get("/v1/index-jobs", params={"limit": 2}).json()["jobs"]
+    assert [job["id"] for job in listed] == made[::-1]
+    assert len(client.get("/v1/index-jobs?state=queued").json()["jobs"]) == 2
+    problem(client.get("/v1/index-jobs?state=lost"), 422, "invalid_request")
+
+
+def test_a_waiting_job_can_be_cancelled(roomy: Served) -> None:
+    client = roomy.client
+    job_id = submit(client, ".")
+    assert client.delete(f"/v1/index-jobs/{job_id}").json()["state"] == "cancelled"
+    assert client.delete(f"/v1/index-jobs/{job_id}").json()["state"] == "cancelled"
+    assert jobs.claim(roomy.service.catalog, roomy.settings) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [("/etc", 403, "outside_media_root"), ("../../../etc/passwd", 403, "outside_media_root"),
+     ("a/../../..", 403, "outside_media_root"), ("/", 403, "outside_media_root"),
+     ("http://example.com/a.mp4", None, None), ("/proc/self/root/etc", 403, "outside_media_root")],
+)  # fmt: skip
+def test_a_path_outside_the_media_roots_is_refused(
+    roomy: Served, path: str, status: int | None, code: str | None
+) -> None:
+    before = len(roomy.client.get("/v1/index-jobs").json()["jobs"])
+    response = roomy.client.post("/v1/index-jobs", json={"paths": ["new.mp4", path]})
+    if status is not None and code is not None:
+        problem(response, status, code)
+        assert len(roomy.client.get("/v1/index-jobs").json()["jobs"]) == before, "nothing is queued"
+    else:
+        assert response.status_code < 500
+
+
+def test_a_link_out_of_the_media_roots_is_refused(roomy: Served, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    link = roomy.settings.media_roots[0] / "link"
+    link.symlink_to(outside)
+    problem(roomy.client.post("/v1/index-jobs", json={"paths": [str(link)]}), 403, "outside_media_root")
+
+
+def test_a_path_that_neither_disk_nor_catalog_knows(roomy: Served, library: Library) -> None:
+    client, green = roomy.client, library.media / "green.mp4"
+    problem(client.post("/v1/index-jobs", json={"paths": ["new.mp5"]}), 404, "path_not_found")
+    aside = green.with_suffix(".aside")
+    green.rename(aside)
+    try:
+        submit(client, "green.mp4")
+    finally:
+        aside.rename(green)
+
+
+@pytest.mark.parametrize("body", [{}, {"paths": []}, {"paths": [""]}, {"paths": ["a\0b"]}, {"paths": ["x" * 4097]},
+                                  {"paths": "a"}, {"paths": ["a"], "owner": True}])  # fmt: skip
+def test_a_job_that_makes_no_sense(client: httpx.Client, body: dict[str, object]) -> None:
+    problem(client.post("/v1/index-jobs", json=body), 422, "invalid_request")
+
+
+@pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("POST", "/retry"), ("GET", "/events")])
+def test_an_unknown_job(client: httpx.Client, method: str, tail: str) -> None:
+    problem(client.request(method, f"/v1/index-jobs/{UNKNOWN}{tail}"), 404, "unknown_job")
+    problem(client.request(method, f"/v1/index-jobs/nonsense{tail}"), 422, "invalid_request")
+
+
+def parse(stream: Iterator[str]) -> Iterator[dict[str, str]]:
+    """Server-sent events as dicts; comments and empty events are left out."""
+    event: dict[str, str] = {}
+    for line in stream:
+        if line == "":
+            if "data" in event:
+                yield event
+            event = {}
+        elif not line.startswith(":"):
+            name, _, value = line.partition(": ")
+            event[name] = value
+
+
+def test_a_job_is_followed_to_its_end(roomy: Served, tiny_checkpoint: Path) -> None:
+    job_id = submit(roomy.client, ".")
+    worker = threading.Timer(0.5, work, (roomy, tiny_checkpoint))
+    worker.start()
+    with roomy.client.stream("GET", f"/v1/index-jobs/{job_id}/events") as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        events = list(parse(response.iter_lines()))
+    worker.join()
+    ids = [int(event["id"]) for event in events]
+    assert ids == sorted(set(ids))
+    states = [json.loads(event["data"])["state"] for event in events if event["event"] == "state"]
+    assert states == ["queued", "running", "done_with_failures"]
+    settled = {json.loads(event["data"])["state"] for event in events if event["event"] == "file"}
+    assert {VideoState.READY, VideoState.FAILED} <= settled
+    with roomy.client.stream(
+        "GET", f"/v1/index-jobs/{job_id}/events", headers={"Last-Event-ID": str(ids[-2])}
+    ) as again:
+        assert [int(event["id"]) for event in parse(again.iter_lines())] == ids[-1:], "it goes on where it stopped"
+
+
+def test_a_stream_ends_after_its_time_and_when_the_service_goes(library: Library, tmp_path: Path) -> None:
+    with serve(library.copy(tmp_path, event_stream_s=0.3).settings) as short:
+        job_id = submit(short.client, ".")
+        began = time.monotonic()
+        short.client.get(f"/v1/index-jobs/{job_id}/events")
+        assert 0.2 < time.monotonic() - began < 5
+    with serve(library.copy(tmp_path / "b").settings) as long:
+        job_id = submit(long.client, ".")
+        threading.Timer(0.3, long.service.drain).start()
+        began = time.monotonic()
+        long.client.get(f"/v1/index-jobs/{job_id}/events")
+        assert time.monotonic() - began < 5

@@ -1,0 +1,137 @@
+"""Walls: how large, how slow and from where a request may be (T16)."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.app.conftest import Library, Served, problem, serve
+
+QUERY = {"query": "a dog"}
+
+
+@pytest.fixture(scope="module")
+def hasty(library: Library) -> Iterator[Served]:
+    """A service that waits half a second for a body."""
+    with serve(library.settings.model_copy(update={"body_timeout_s": 0.5})) as running:
+        yield running
+
+
+def raw(port: int, *parts: bytes, wait_s: float = 10) -> bytes:
+    """Send bytes as they are and read until the server closes or falls silent."""
+    with socket.create_connection(("127.0.0.1", port), timeout=wait_s) as connection:
+        for part in parts:
+            connection.sendall(part)
+        received = b""
+        try:
+            while chunk := connection.recv(65536):
+                received += chunk
+        except TimeoutError:
+            pass
+        return received
+
+
+def head(*lines: str) -> bytes:
+    fields = ["POST /v1/search HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json", *lines, "", ""]
+    return "\r\n".join(fields).encode()
+
+
+def test_a_body_above_one_mebibyte_is_refused(client: httpx.Client) -> None:
+    body = json.dumps({**QUERY, "cursor": "x" * (1 << 20)})
+    problem(
+        client.post("/v1/search", content=body, headers={"Content-Type": "application/json"}), 413, "body_too_large"
+    )
+
+
+def test_a_declared_length_is_refused_before_a_byte_is_read(served: Served) -> None:
+    answer = raw(served.port, head("Content-Length: 99999999999"))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"code":"body_too_large"' in answer
+
+
+def test_a_body_without_a_length_is_counted(client: httpx.Client) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(64):
+            yield b" " * 65536
+
+    try:
+        response = client.post("/v1/search", content=endless(), headers={"Content-Type": "application/json"})
+    except (httpx.WriteError, httpx.RemoteProtocolError):
+        return  # refused so early that the rest could not even be sent
+    problem(response, 413, "body_too_large")
+
+
+def test_a_slow_body_is_let_go(hasty: Served) -> None:
+    began = time.monotonic()
+    answer = raw(hasty.port, head("Content-Length: 100"), b'{"query": ')
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"request_timeout"' in answer
+    assert 0.4 < time.monotonic() - began < 5
+
+
+def test_a_slow_sender_holds_up_nobody(hasty: Served) -> None:
+    slow = [socket.create_connection(("127.0.0.1", hasty.port)) for _ in range(50)]
+    try:
+        for connection in slow:
+            connection.sendall(head("Content-Length: 100"))
+        assert hasty.client.post("/v1/search", json=QUERY).status_code == 200
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"null", b"[]", b'"a"', b"\xff\xfe", b'{"query": NaN}', b'{"limit": 1e999, "query": "a"}',
+     b'{"query": "a", "limit": ' + b"9" * 5000 + b"}", b"[" * 100_000, b'{"a":' * 50_000,
+     b'{"query": "a", "filter": ' + b'{"not": ' * 300 + b"{}" + b"}" * 301],
+    ids=range(12),
+)  # fmt: skip
+def test_a_body_that_is_no_request_is_refused(client: httpx.Client, body: bytes) -> None:
+    response = client.post("/v1/search", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code in (400, 422), response.text
+    problem(response, response.status_code, response.json()["code"])
+
+
+def test_a_body_of_another_type_is_refused(client: httpx.Client) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "application/xml"):
+        response = client.post("/v1/search", content=json.dumps(QUERY), headers={"Content-Type": kind})
+        problem(response, 422, "invalid_request")
+
+
+def test_thirty_three_clauses_are_refused(client: httpx.Client) -> None:
+    tags = [f"tag{n}" for n in range(32)]
+    assert client.post("/v1/search", json={**QUERY, "filter": {"tags": tags}}).status_code == 200
+    refused = client.post("/v1/search", json={**QUERY, "filter": {"has_audio": True, "tags": tags}})
+    assert "32" in str(problem(refused, 422, "invalid_request")["detail"])
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "", "localhost@evil"])
+def test_another_host_name_is_not_answered(client: httpx.Client, host: str) -> None:
+    """A page of another site that points its own name at this machine must not read anything (DNS rebinding)."""
+    problem(client.get("/v1/videos", headers={"Host": host}), 400, "unknown_host")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8000", "[::1]:8000", "[::1]", "LOCALHOST:1"])
+def test_this_machine_is_answered_by_any_of_its_names(client: httpx.Client, host: str) -> None:
+    assert client.get("/livez", headers={"Host": host}).status_code == 200
+
+
+def test_another_site_may_not_change_anything(client: httpx.Client) -> None:
+    problem(client.post("/v1/search", json=QUERY, headers={"Sec-Fetch-Site": "cross-site"}), 403, "cross_site")
+    for site in ("same-origin", "none", "same-site"):
+        assert client.post("/v1/search", json=QUERY, headers={"Sec-Fetch-Site": site}).status_code == 200
+    assert client.get("/docs", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+
+
+def test_a_public_address_answers_to_any_name_unless_told_otherwise(library: Library, tmp_path: Path) -> None:
+    from app.main import hosts
+
+    public = library.settings.model_copy(update={"host": "0.0.0.0", "data_dir": tmp_path})
+    assert hosts(public) == []
+    assert hosts(public.model_copy(update={"allowed_hosts": ["films.example"]})) == ["films.example"]
+    assert "localhost" in hosts(library.settings)

@@ -1,0 +1,179 @@
+"""Playing files: Range requests by RFC 9110 (T17), thumbnails, and no way out of the media roots (T13)."""
+
+import io
+import os
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from app.media import excessive
+from tests.app.conftest import Library, Served, problem
+
+
+@pytest.fixture
+def address(video_ids: dict[str, str]) -> str:
+    return f"/v1/videos/{video_ids['red.mp4']}/stream"
+
+
+@pytest.fixture
+def content(library: Library) -> bytes:
+    return (library.media / "home" / "red.mp4").read_bytes()
+
+
+def get(client: httpx.Client, address: str, ranges: str, **headers: str) -> httpx.Response:
+    return client.get(address, headers={"Range": ranges, **headers})
+
+
+def test_the_whole_file(client: httpx.Client, address: str, content: bytes) -> None:
+    response = client.get(address)
+    assert (response.status_code, response.content) == (200, content)
+    assert response.headers["accept-ranges"] == "bytes"
+    assert response.headers["content-type"] == "video/mp4"
+    assert response.headers["content-length"] == str(len(content))
+
+
+def test_head_tells_without_sending(client: httpx.Client, address: str, content: bytes) -> None:
+    response = client.head(address)
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["content-length"] == str(len(content))
+
+
+@pytest.mark.parametrize(
+    ("ranges", "first", "last"),
+    [("bytes=0-0", 0, 0), ("bytes=10-19", 10, 19), ("bytes=100-", 100, None), ("bytes=-50", -50, None),
+     ("bytes=0-99999999", 0, None), ("BYTES=5-6", 5, 6)],
+)  # fmt: skip
+def test_one_range(
+    client: httpx.Client, address: str, content: bytes, ranges: str, first: int, last: int | None
+) -> None:
+    size = len(content)
+    start = first if first >= 0 else size + first
+    end = size - 1 if last is None else last
+    response = get(client, address, ranges)
+    assert (response.status_code, response.content) == (206, content[start : end + 1])
+    assert response.headers["content-range"] == f"bytes {start}-{end}/{size}"
+
+
+def test_several_ranges_come_as_parts(client: httpx.Client, address: str, content: bytes) -> None:
+    response = get(client, address, "bytes=0-3,10-13")
+    assert response.status_code == 206
+    assert response.headers["content-type"].startswith("multipart/byteranges")
+    assert content[0:4] in response.content and content[10:14] in response.content
+
+
+@pytest.mark.parametrize("ranges", ["bytes=99999999-", "bytes=99999999-100000000"])
+def test_a_range_behind_the_end(client: httpx.Client, address: str, content: bytes, ranges: str) -> None:
+    response = get(client, address, ranges)
+    problem(response, 416, "range_not_satisfiable")
+    assert response.headers["content-range"] == f"bytes */{len(content)}"
+
+
+@pytest.mark.parametrize("ranges", ["bytes=5-2", "bytes", "bytes=a-b", "lines=1-2", "bytes=-", "bytes=1-2-3"])
+def test_a_range_that_is_none(client: httpx.Client, address: str, ranges: str) -> None:
+    response = get(client, address, ranges)
+    assert response.status_code in (200, 400)
+    if response.status_code == 400:
+        problem(response, 400, "bad_range")
+
+
+def test_an_inverted_range_is_refused(client: httpx.Client, address: str) -> None:
+    problem(get(client, address, "bytes=5-2"), 400, "bad_range")
+
+
+def test_a_hundred_ranges_pass_and_one_more_does_not(client: httpx.Client, address: str, content: bytes) -> None:
+    def ranges(count: int) -> str:
+        return "bytes=" + ",".join(f"{3 * n}-{3 * n}" for n in range(count))
+
+    assert len(content) > 303
+    assert get(client, address, ranges(100)).status_code == 206
+    refused = get(client, address, ranges(101))
+    problem(refused, 416, "range_not_satisfiable")
+    assert refused.headers["content-range"] == f"bytes */{len(content)}"
+
+
+def test_an_absurd_number_of_ranges_costs_nothing() -> None:
+    """10^5 ranges exceed any server's header limit, so the application is asked directly."""
+    header = "bytes=" + ",".join("0-0" for _ in range(100_000))
+    began = time.perf_counter()
+    assert excessive(header)
+    assert time.perf_counter() - began < 0.01
+
+
+def test_if_range_decides_whether_the_range_still_means_the_same_file(
+    client: httpx.Client, address: str, content: bytes
+) -> None:
+    etag = client.get(address).headers["etag"]
+    assert get(client, address, "bytes=0-3", **{"If-Range": etag}).status_code == 206
+    stale = get(client, address, "bytes=0-3", **{"If-Range": '"stale"'})
+    assert (stale.status_code, stale.content) == (200, content)
+
+
+def test_sound_is_played_as_sound(client: httpx.Client, video_ids: dict[str, str]) -> None:
+    response = client.get(f"/v1/videos/{video_ids['tone.m4a']}/stream")
+    assert response.headers["content-type"].startswith("audio/")
+
+
+def test_a_thumbnail_shows_the_frame_in_its_shape(client: httpx.Client, video_ids: dict[str, str]) -> None:
+    response = client.get(f"/v1/videos/{video_ids['red.mp4']}/thumbnail", params={"t": 1.5})
+    assert (response.status_code, response.headers["content-type"]) == (200, "image/jpeg")
+    picture = Image.open(io.BytesIO(response.content))
+    assert picture.size == (160, 120)
+    red, green, blue = picture.convert("RGB").getpixel((80, 60))  # type: ignore[misc]
+    assert red > 150 and green < 80 and blue < 80
+
+
+def test_thumbnails_differ_by_second(client: httpx.Client, video_ids: dict[str, str]) -> None:
+    def brightness(t: float) -> int:
+        answer = client.get(f"/v1/videos/{video_ids['blue.mp4']}/thumbnail", params={"t": t})
+        pixel = Image.open(io.BytesIO(answer.content)).convert("RGB").getpixel((5, 5))
+        return int(pixel[2])  # type: ignore[index]
+
+    assert brightness(28) - brightness(1) > 80
+    assert abs(brightness(28.001) - brightness(28)) < 3
+    assert brightness(99999) > 180, "behind the end the last frame is shown"
+
+
+@pytest.mark.parametrize("t", ["-1", "nan", "inf", "x", "1e9"])
+def test_a_second_that_cannot_be(client: httpx.Client, video_ids: dict[str, str], t: str) -> None:
+    problem(client.get(f"/v1/videos/{video_ids['red.mp4']}/thumbnail?t={t}"), 422, "invalid_request")
+
+
+def test_sound_has_no_thumbnail(client: httpx.Client, video_ids: dict[str, str]) -> None:
+    problem(client.get(f"/v1/videos/{video_ids['tone.m4a']}/thumbnail"), 404, "no_picture")
+
+
+def test_a_file_that_is_gone_or_replaced_by_a_link_out_is_not_served(
+    mutable: Served, library: Library, tmp_path: Path, video_ids: dict[str, str]
+) -> None:
+    green, secret = library.media / "green.mp4", tmp_path / "secret.mp4"
+    secret.write_bytes(b"secret")
+    aside = tmp_path / "green.mp4"
+    address = f"/v1/videos/{video_ids['green.mp4']}/stream"
+    os.rename(green, aside)
+    try:
+        problem(mutable.client.get(address), 404, "file_gone")
+        green.symlink_to(secret)
+        problem(mutable.client.get(address), 404, "file_gone")
+        green.unlink()
+        os.mkfifo(green)
+        problem(mutable.client.get(address), 404, "file_gone")
+    finally:
+        green.unlink(missing_ok=True)
+        os.rename(aside, green)
+    assert mutable.client.get(address).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/videos/../../etc/passwd", "/web/../main.py", "/web/%2e%2e/main.py", "/docs/static/..%2f..%2fmain.py",
+     "/docs/static/LICENSE", "/web/..%5cmain.py"],
+)  # fmt: skip
+def test_no_address_leads_out_of_what_is_served(served: Served, path: str) -> None:
+    request = httpx.Request("GET", f"http://127.0.0.1:{served.port}", extensions={"target": path.encode()})
+    with httpx.Client() as client:
+        response = client.send(request)
+    assert response.status_code in (404, 422)
+    assert "root:" not in response.text and "import" not in response.text

@@ -1,0 +1,110 @@
+"""The catalog over HTTP: list, look at, correct, delete, more like this."""
+
+import httpx
+import pytest
+
+from indexer.gc import collect_garbage
+from tests.app.conftest import Library, Served, problem
+
+FIELDS = {"id", "uri", "uris", "title", "state", "duration_s", "has_audio", "clips", "tags"}
+
+
+def test_every_video_is_listed_with_what_the_command_line_says_of_it(client: httpx.Client) -> None:
+    body = client.get("/v1/videos").json()
+    by_title = {video["title"]: video for video in body["videos"]}
+    assert body["next_cursor"] is None
+    assert set(by_title) == {"red", "green", "blue", "tone"}
+    assert all(video.keys() >= FIELDS for video in by_title.values())
+    red = by_title["red"]
+    assert (red["uri"], red["uris"], red["state"]) == ("home/red.mp4", ["home/red.mp4"], "ready")
+    assert (red["clips"], red["has_audio"], red["has_video"], red["width"]) == (1, True, True, 160)
+    assert by_title["blue"]["clips"] == 4
+    assert (by_title["tone"]["has_video"], by_title["green"]["has_audio"]) == (False, False)
+
+
+def test_pages_of_videos(client: httpx.Client) -> None:
+    seen, cursor = [], None
+    while True:
+        page = client.get("/v1/videos", params={"limit": 3} | ({"cursor": cursor} if cursor else {})).json()
+        seen += [video["id"] for video in page["videos"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == sorted(set(seen)) and len(seen) == 4
+
+
+def test_videos_by_state(client: httpx.Client) -> None:
+    assert len(client.get("/v1/videos?state=ready").json()["videos"]) == 4
+    assert client.get("/v1/videos?state=failed").json()["videos"] == []
+    problem(client.get("/v1/videos?state=lost"), 422, "invalid_request")
+    problem(client.get("/v1/videos?limit=0"), 422, "invalid_request")
+
+
+def test_one_video(client: httpx.Client, video_ids: dict[str, str]) -> None:
+    body = client.get(f"/v1/videos/{video_ids['blue.mp4']}").json()
+    assert (body["title"], body["duration_s"]) == ("blue", pytest.approx(30, abs=0.1))
+
+
+def test_title_and_tags_can_be_corrected(mutable: Served, video_ids: dict[str, str]) -> None:
+    client, address = mutable.client, f"/v1/videos/{video_ids['red.mp4']}"
+    assert client.patch(address, json={"title": "Ein roter Ball ⚽"}).json()["title"] == "Ein roter Ball ⚽"
+    body = client.patch(address, json={"tags": ["home", "ball", "home"]}).json()
+    assert (body["title"], body["tags"]) == ("Ein roter Ball ⚽", ["ball", "home"])
+    assert client.get(address).json() == body
+    assert client.patch(address, json={"tags": []}).json()["tags"] == []
+    assert client.patch(address, json={"title": ""}).json()["title"] == ""
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"title": "x" * 301}, {"tags": ["x" * 65]}, {"tags": [""]}, {"tags": "home"}, {"state": "ready"},
+               {"title": "a\nb"}, {"title": None}],
+)  # fmt: skip
+def test_a_correction_that_makes_no_sense(client: httpx.Client, video_ids: dict[str, str], change: object) -> None:
+    problem(client.patch(f"/v1/videos/{video_ids['red.mp4']}", json=change), 422, "invalid_request")
+
+
+def test_tags_are_searched_by_filter_and_never_by_score(mutable: Served, video_ids: dict[str, str]) -> None:
+    client, query = mutable.client, {"query": "a purple elephant"}
+    before = {r["video_id"]: r["score"] for r in client.post("/v1/search", json=query).json()["results"]}
+    client.patch(f"/v1/videos/{video_ids['blue.mp4']}", json={"title": "a purple elephant", "tags": ["elephant"]})
+    after = client.post("/v1/search", json=query).json()["results"]
+    assert {r["video_id"]: r["score"] for r in after} == before
+    tagged = client.post("/v1/search", json={**query, "filter": {"tags": ["elephant"]}}).json()["results"]
+    assert [r["video_id"] for r in tagged] == [video_ids["blue.mp4"]]
+
+
+def test_deleting_hides_at_once_and_never_touches_the_file(
+    mutable: Served, library: Library, video_ids: dict[str, str]
+) -> None:
+    client, address = mutable.client, f"/v1/videos/{video_ids['green.mp4']}"
+    assert client.delete(address, params={"purge": True}).status_code == 204
+    problem(client.get(address), 404, "unknown_video")
+    problem(client.delete(address), 404, "unknown_video")
+    assert len(client.get("/v1/videos").json()["videos"]) == 3
+    assert [video["title"] for video in client.get("/v1/videos?state=deleted").json()["videos"]] == ["green"]
+    found = client.post("/v1/search", json={"query": "green"}).json()["results"]
+    assert video_ids["green.mp4"] not in [result["video_id"] for result in found]
+    assert (library.media / "green.mp4").is_file()
+    report = collect_garbage(mutable.settings, mutable.service.catalog)
+    assert report.clips_dropped == 1, "the index data goes with the next collection"
+
+
+def test_more_like_this(client: httpx.Client, video_ids: dict[str, str]) -> None:
+    body = client.get(f"/v1/videos/{video_ids['red.mp4']}/similar").json()
+    found = [result["video_id"] for result in body["results"]]
+    assert video_ids["red.mp4"] not in found
+    assert sorted(found) == sorted(set(video_ids.values()) - {video_ids["red.mp4"]})
+    scores = [result["score"] for result in body["results"]]
+    assert scores == sorted(scores, reverse=True) and all(-1.01 <= score <= 1.01 for score in scores)
+    for rank, result in enumerate(body["results"], 1):
+        assert result["rank"] == rank
+        assert result["moments"][0]["start_s"] <= result["moments"][0]["peak_s"] <= result["moments"][0]["end_s"]
+    one = client.get(f"/v1/videos/{video_ids['red.mp4']}/similar?limit=1").json()["results"]
+    assert [result["video_id"] for result in one] == found[:1]
+
+
+def test_a_sound_is_more_like_a_sound(client: httpx.Client, video_ids: dict[str, str]) -> None:
+    """The tone alone and the red video carry the same tone; the green video has none to compare with."""
+    found = client.get(f"/v1/videos/{video_ids['tone.m4a']}/similar").json()["results"]
+    assert found[0]["title"] in {"red", "blue"}
+    assert found[-1]["title"] == "green"
