@@ -123,6 +123,7 @@ def write(folder: Path, config: RetrieverConfig, state: dict[str, Tensor], token
     (folder / CARD).write_text(card)
     digests = {name: file_digest(folder / name) for name in (WEIGHTS, TOKENIZER)}
     write_config(folder, config, digests)
+    return digests[WEIGHTS]
 
 
 def write_config(folder: Path, config: RetrieverConfig, digests: dict[str, str]) -> None:

@@ -1,6 +1,6 @@
 """Networks, texts and clips for the model's tests, the same on every machine and with every version of the libraries.
 
-Weights are drawn a tensor at a time from its name, not from a library's initialisation: golden tensors survive upgrades,
+Weights are drawn a tensor at a time from its name, not by a library: golden tensors survive upgrades,
 and gates that start at zero are open, so that no test passes because a path is shut.
 """
 
