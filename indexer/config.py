@@ -22,7 +22,8 @@ class IndexSettings(BaseSettings):
 
     `media_roots` are the folders whose files may be indexed through the API, separated by `:` in the environment; a
     path given on the command line is added to the catalog's own list of roots.
-    `min_free_bytes` is the free space below which nothing is written; None means the larger of 5 % and 2 GB.
+    `min_free_bytes` is the free space below which nothing is written; None means the larger of 5 % and 2 GB, and 0
+    means that only the disk itself refuses.
     """
 
     model_config = SettingsConfigDict(env_prefix="HTAV_", extra="ignore", frozen=True, env_ignore_empty=True)

@@ -49,8 +49,8 @@ from model.tokens import TokenSet
 __all__ = ["ClipRow", "CurrentSnapshot", "Snapshot", "open_current", "open_snapshot", "publish"]
 
 OPEN_ATTEMPTS = 5
-HIDDEN_SLOW_S = 0.02
-HIDDEN_PAUSE = 50
+HIDDEN_MANY = 5_000
+HIDDEN_KEPT_S = 5.0
 log = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -150,17 +150,16 @@ class Snapshot:
         return np.flatnonzero(mask).astype(np.int64)
 
     def _hidden_rows(self) -> Ids:
-        """Rows of videos that are not searchable now. A list slow to read (a disk unplugged) is kept a while."""
-        began = time.monotonic()
+        """Rows of videos that are not searchable now. A very long list (a disk unplugged) is kept for seconds."""
         fresh_until, rows = self._hidden
-        if began < fresh_until:
+        if time.monotonic() < fresh_until:
             return rows
         query = select(Clip.id).join(Video, Video.id == Clip.video_id)
         with self._catalog.session() as session:
             ids = session.scalars(query.where(Video.state.in_(HIDDEN), Clip.fingerprint == self.fingerprint)).all()
-        rows, ended = self._rows_of(np.array(ids, np.int64)), time.monotonic()
-        if ended - began > HIDDEN_SLOW_S:
-            self._hidden = (ended + HIDDEN_PAUSE * (ended - began), rows)
+        rows = self._rows_of(np.array(ids, np.int64))
+        if len(ids) > HIDDEN_MANY:
+            self._hidden = (time.monotonic() + HIDDEN_KEPT_S, rows)
         return rows
 
     def _rows_of(self, clip_ids: Ids, *, strict: bool = False) -> Ids:

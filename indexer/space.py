@@ -18,7 +18,9 @@ HINT = "Free some space, lower HTAV_MIN_FREE_BYTES or move HTAV_DATA_DIR, then r
 
 
 def require_space(settings: IndexSettings, needed_bytes: int) -> None:
-    """Raise InsufficientStorage if writing `needed_bytes` would take the data folder's disk below the floor."""
+    """Raise InsufficientStorage if writing `needed_bytes` takes the disk below the floor; a floor of 0 never does."""
+    if settings.min_free_bytes == 0:
+        return
     disk = os.statvfs(settings.data_dir)
     free = disk.f_bavail * disk.f_frsize
     floor = settings.floor_bytes(disk.f_blocks * disk.f_frsize)

@@ -9,10 +9,13 @@ from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 
+from sqlalchemy.orm import configure_mappers
+
 from indexer import jobs
 from indexer.catalog import Catalog
 from indexer.config import IndexSettings
 
+configure_mappers()  # once in the server instead of once in every child
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.processes", "tests.index_samples"])
 

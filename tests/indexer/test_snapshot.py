@@ -108,11 +108,11 @@ def test_a_hidden_video_is_gone_at_once_and_back_at_once(
     assert ident(2) in found_videos(snapshot)
 
 
-def test_a_slow_list_of_hidden_videos_is_kept_a_while(
+def test_a_long_list_of_hidden_videos_is_kept_a_while(
     snapshot: Snapshot, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexer.snapshot.HIDDEN_SLOW_S", -1.0)
-    monkeypatch.setattr("indexer.snapshot.HIDDEN_PAUSE", 1e6)
+    monkeypatch.setattr("indexer.snapshot.HIDDEN_MANY", -1)
+    monkeypatch.setattr("indexer.snapshot.HIDDEN_KEPT_S", 1e6)
     found_videos(snapshot)
     set_state(catalog, 2, VideoState.DELETED)
     assert ident(2) in found_videos(snapshot)
