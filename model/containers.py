@@ -31,6 +31,7 @@ MAX_PIXELS = 8192 * 4608
 MAX_FRAME_RATE = 1_000
 MAX_STREAMS = 64
 MAX_DURATION_S = 24 * 3600.0
+MAX_TRIES = 600  # packets among which there must be one picture that can be decoded
 SLACK_S = 1.0  # how far packets may end before the declared end of a file that is still called complete
 
 FORMATS = (
@@ -181,6 +182,8 @@ def probe(path: str | Path, max_duration_s: float = MAX_DURATION_S) -> Probe:
         _check_duration(declared, max_duration_s, Path(path).name)
         streams = [stream for stream in (video, audio) if stream is not None]
         end, first_picture = _walk(container, streams, video)
+        if video is not None and audio is None and first_picture is None:
+            raise MediaError("decode_failed", f"No picture of {Path(path).name} can be decoded.")
         if end <= 0:
             raise MediaError("empty", f"{Path(path).name} has no pictures and no sound in it.")
         if declared and end > 2 * declared + 60:  # one absurd time stamp must not stretch the file
@@ -213,7 +216,7 @@ def _walk(
     container: av.container.InputContainer, streams: list[av.VideoStream | av.AudioStream], video: av.VideoStream | None
 ) -> tuple[float, av.VideoFrame | None]:
     """Where the packets end, in seconds, and the first picture; a broken tail ends the walk quietly."""
-    origin, end, picture = origin_s(container), 0.0, None
+    origin, end, picture, tries = origin_s(container), 0.0, None, 0
     try:
         for packet in container.demux(streams):
             if packet.size and packet.time_base is not None:
@@ -222,8 +225,8 @@ def _walk(
                     end = max(end, float((stamp + (packet.duration or 0)) * packet.time_base) - origin)
                 elif packet.duration:
                     end += float(packet.duration * packet.time_base)
-            if picture is None and packet.stream is video:
-                picture = _first_picture(packet)
+            if picture is None and packet.stream is video and tries < MAX_TRIES:
+                picture, tries = _first_picture(packet), tries + 1
     except (av.error.FFmpegError, OSError):
         pass
     return end, picture

@@ -1,0 +1,159 @@
+"""The commands: one JSON document on stdout, the promised exit status, and errors that say what to do."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from indexer import watch as watching
+from indexer.cli import commands
+from indexer.config import IndexSettings
+from indexer.errors import NothingIndexed
+from indexer.progress import IndexReport
+from model import Retriever
+from model.errors import HtavError
+from tests.indexer.library_files import Bench, seen, small_library
+
+
+@pytest.fixture(autouse=True)
+def environment(settings: IndexSettings, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTAV_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("HTAV_MODEL", str(tiny_checkpoint))
+    monkeypatch.setenv("HTAV_MIN_FREE_BYTES", "0")
+
+
+def run(*arguments: str | Path, status: int = 0) -> Result:
+    result = CliRunner().invoke(commands, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, (SystemExit, HtavError)):
+        raise result.exception
+    code = result.exception.exit_code if isinstance(result.exception, HtavError) else result.exit_code
+    assert code == status, result.output
+    return result
+
+
+def document(*arguments: str | Path, status: int = 0) -> Any:
+    """The whole of stdout must be one JSON document."""
+    return json.loads(run(*arguments, "--json", status=status).stdout)
+
+
+def refusal(*arguments: str | Path) -> HtavError:
+    error = run(*arguments, status=2).exception
+    assert isinstance(error, HtavError) and error.hint
+    return error
+
+
+def test_a_day_with_the_commands(tmp_path: Path) -> None:
+    library = small_library(tmp_path / "library")
+    (library / "bad.mp4").write_bytes(b"no media" * 100)
+    report = document("index", library, status=1)
+    assert report["counts"] == {
+        "found": 4, "encoded": 3, "unchanged": 0, "duplicate": 0, "partial": 0, "failed": 1, "missing": 0,
+    }  # fmt: skip
+    rows = document("videos")["videos"]
+    assert [list(row) for row in rows] == [
+        ["id", "uri", "uris", "title", "state", "duration_s", "has_audio", "clips", "tags"]
+    ] * len(rows)
+    by_name = {Path(row["uri"]).name: row for row in rows}
+    assert by_name["long.mp4"]["clips"] == 3 and by_name["long.mp4"]["uris"] == [str(library / "long.mp4")]
+    assert by_name["both.mp4"]["has_audio"] and by_name["both.mp4"]["state"] == "ready"
+    assert [row["code"] for row in document("failed")["failed"]] == ["damaged"]
+    assert document("verify")["ok"]
+    assert "bytes_freed" in document("gc")
+
+    shutil.copy(library / "both.mp4", library / "bad.mp4")
+    again = document("retry")
+    assert again["counts"]["duplicate"] == 1 and again["failed"] == []
+    assert document("failed") == {"failed": []}
+    assert document("retry")["counts"]["found"] == 0
+    assert document("reindex")["counts"]["unchanged"] == 3
+    assert document("videos", "--state", "missing") == {"videos": []}
+
+
+def test_for_people_the_commands_speak_plainly(tmp_path: Path) -> None:
+    seen(tmp_path / "library.mp4")
+    assert "1 encoded" in run("index", tmp_path / "library.mp4").stdout
+    assert "ready" in run("videos").stdout
+    assert "No file has failed" in run("failed").stdout
+    assert "sound" in run("verify").stdout
+    assert "freed" in run("gc").stdout
+
+
+@pytest.mark.parametrize("command", ["index", "worker", "videos", "failed", "retry", "verify", "gc", "reindex"])
+def test_every_command_has_help_and_json(command: str) -> None:
+    assert "--json" in run(command, "--help").stdout
+
+
+def test_wrong_use_says_what_is_wrong_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bare").mkdir()
+    assert refusal("index", tmp_path / "nowhere").code == "path_not_found"
+    assert refusal("index", tmp_path / "bare").code == "nothing_to_index"
+    assert refusal("videos", "--state", "asleep").code == "invalid_request"
+    assert refusal("index", tmp_path, "--watch", "--json").code == "invalid_request"
+    assert refusal("worker", "--json").code == "invalid_request"
+    run("index", status=2)
+    monkeypatch.setenv("HTAV_MODEL", str(tmp_path / "no-checkpoint"))
+    seen(tmp_path / "a.mp4")
+    assert "no-checkpoint" in refusal("index", tmp_path / "a.mp4").message
+
+
+def test_an_unwritable_data_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("HTAV_DATA_DIR", str(tmp_path / "file" / "data"))
+    assert refusal("videos").code == "data_folder_unusable"
+
+
+def test_reindexing_nothing_is_an_index_that_cannot_be_used() -> None:
+    error = run("reindex", status=3).exception
+    assert isinstance(error, NothingIndexed)
+
+
+def test_damage_is_found_queued_and_mended_by_the_worker(tmp_path: Path, settings: IndexSettings) -> None:
+    library = small_library(tmp_path / "library")
+    document("index", library)
+    (segment,) = (settings.data_dir / "segments").glob("*.tok")
+    data = bytearray(segment.read_bytes())
+    data[200] ^= 0xFF
+    segment.write_bytes(data)
+    found = document("verify", status=1)
+    assert not found["ok"] and all(set(row) == {"kind", "id", "code", "repaired"} for row in found["problems"])
+    done = document("worker", "--once")
+    assert sum(job["counts"]["encoded"] for job in done["jobs"]) == 1
+    assert document("verify")["ok"]
+    assert {row["state"] for row in document("videos")["videos"]} == {"ready"}
+
+
+def test_watching_waits_until_files_rest(tmp_path: Path, settings: IndexSettings, tiny_checkpoint: Path) -> None:
+    """Time is faked: each sleep is a moment at which somebody copies, removes or leaves."""
+    folder = tmp_path / "library"
+    folder.mkdir()
+    bench = Bench(settings, Retriever.from_pretrained(tiny_checkpoint))
+    made = seen(tmp_path / "made.mp4").read_bytes()
+    reports: list[IndexReport] = []
+    moments = iter(
+        [
+            lambda: (folder / "a.mp4").write_bytes(made[:1000]),
+            lambda: (folder / "a.mp4").write_bytes(made[:2000]),
+            lambda: (folder / "a.mp4").write_bytes(made),
+            lambda: None,
+            lambda: None,
+            lambda: (folder / "a.mp4").unlink(),
+            lambda: None,
+        ]
+    )
+
+    def sleep(_: float) -> None:
+        moment = next(moments, None)
+        if moment is None:
+            raise KeyboardInterrupt
+        moment()
+
+    with pytest.raises(KeyboardInterrupt):
+        watching.watch([folder], settings, bench.retriever, bench.heard, sleep=sleep, on_report=reports.append)
+    assert [(report.counts.encoded, report.counts.missing, len(report.failed)) for report in reports] == [
+        (1, 0, 0),
+        (0, 1, 0),
+    ]
+    assert any("waiting for files" in note for note in bench.heard.notes)
