@@ -21,11 +21,15 @@ MapShape = tuple[int, int, int]  # channels, rows, columns of one level's map
 
 
 def trunk_digest(trunk: nn.Module, *settings: object) -> str:
-    """Digest of the trunk's weights and of whatever else shapes its maps."""
+    """Digest of the trunk's weights and of whatever else shapes its maps.
+
+    Weights count as a checkpoint stores them, in fp16: a run from a saved checkpoint finds the maps of the run before.
+    """
     digest = hashlib.sha256(repr(settings).encode())
     for name, value in sorted(trunk.state_dict().items()):
         digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        stored = value.half() if value.is_floating_point() else value
+        digest.update(stored.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
