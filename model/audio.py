@@ -77,7 +77,7 @@ class AudioEncoder(nn.Module):
         # neighbours in length share a pass: attention over padding would be most of the work
         passes = [
             self.encode_mel(nn.utils.rnn.pad_sequence([mels[row] for row in rows], batch_first=True), lengths[rows])
-            for rows in order.split(_PASS)
+            for rows in torch.split(order, _PASS)
         ]
         back = order.argsort()
         return AudioTokens(*(_joined([part[field] for part in passes])[back] for field in range(4)))
@@ -117,8 +117,10 @@ class AudioEncoder(nn.Module):
     def recurrent(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Eqs 7, 8: bidirectional LSTM over the valid tokens [C, A, width], with residual."""
         C, A, width = tokens.shape
-        packed = pack_padded_sequence(tokens, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
-        hidden, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=A)
+        with torch.autocast(tokens.device.type, enabled=False):  # the CPU has no bf16 LSTM over packed sequences
+            exact = tokens.float() if tokens.dtype in (torch.bfloat16, torch.float16) else tokens
+            packed = pack_padded_sequence(exact, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+            hidden, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=A)
         merged: Tensor = tokens + self.merge(hidden)
         return merged * length_mask(lengths, A).unsqueeze(-1)
 

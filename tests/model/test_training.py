@@ -1,0 +1,422 @@
+"""Training learns, may be killed at any second, and resumes to exactly the same weights."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from model import cli
+from model.data.manifest import ManifestError
+from model.losses import RetrievalLoss
+from model.retriever import Retriever
+from model.training import loop, parameters, schedule, state
+from model.training.batch import TrainBatch
+from model.training.devices import moved
+from model.training.loop import train
+from model.training.options import Options, TrainingError
+from model.training.prepare import loss_weights, publish
+from model.training.report import Report
+from tests.model.small_data import films, photographs, tones
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    photographs(root / "p", 2)
+    tones(root / "t", 4)
+    films(root / "f", 4)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shared by this file's tests alone, so that data is prepared once."""
+    monkeypatch.setenv("HTAV_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "training-cache"))
+
+
+def options(root: Path, out: Path, **more: Any) -> Options:
+    given = {
+        "data": (str(root / "p"), f"{root / 't'}:2", str(root / "f")), "out": out, "preset": "tiny", "steps": 6,
+        "batch_size": "4", "threads": 1, "views": 2, "validate_every": 100, "log_every": 2, "lr": 3e-3,
+    }  # fmt: skip
+    return Options(**(given | more))
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    (newest, *_) = sorted((run / loop.STATES).glob("step-*"), reverse=True)
+    return load_file(newest / "model.safetensors")
+
+
+def equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "log.csv").open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+# ---- killed and resumed ----------------------------------------------------------------------------------------------
+
+
+def killed_run(data: Path, out: Path, steps: int, after: int, delay_s: float) -> None:
+    """Start (or resume) a run in a process of its own and kill it once state `after` is there."""
+    arguments = [
+        sys.executable, "-m", "model.cli", "train", "--data", str(data / "p"), "--data", f"{data / 't'}:2", "--data",
+        str(data / "f"), "--out", str(out), "--preset", "tiny", "--steps", str(steps), "--batch-size", "4", "--threads",
+        "1", "--views", "2", "--validate-every", "10", "--lr", "3e-3", "--save-every", "2", "--resume",
+    ]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not list((out / loop.STATES).glob(f"step-{after:09}")) and time.monotonic() < deadline:
+        assert process.poll() is None, "the run ended by itself"
+        time.sleep(0.01)
+    time.sleep(delay_s)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_killed_and_resumed_gives_exactly_the_weights_of_an_uninterrupted_run(data: Path, tmp_path: Path) -> None:
+    steps, dice = 20, random.Random(0)
+    whole = train(options(data, tmp_path / "whole", steps=steps, save_every=2, validate_every=10), quiet=True)
+    assert whole.finished and whole.step == steps
+    out = tmp_path / "killed"
+    for after in (4, 12):
+        killed_run(data, out, steps, after, dice.uniform(0.0, 0.3))
+    resumed = train(options(data, out, steps=steps, save_every=2, validate_every=10, resume=True), quiet=True)
+    assert resumed.finished and resumed.step == steps
+    assert equal(weights(tmp_path / "whole"), weights(out))
+    for name in (loop.MODEL, loop.BEST):
+        files = [(tmp_path / run / name / "model.safetensors").read_bytes() for run in ("whole", "killed")]
+        assert files[0] == files[1], name
+    assert not list((out / loop.STATES).glob(f"{state.UNFINISHED}*"))
+    # Each logged step is there once, in order, though some of them were computed twice.
+    logged = [int(row["step"]) for row in rows(out) if row["name"] == "train/lr"]
+    assert logged == sorted(set(logged)) and logged[-1] == steps
+
+
+def test_another_seed_gives_other_weights(data: Path, tmp_path: Path) -> None:
+    """The control of the test above: the weights do depend on what a run drew."""
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(options(data, tmp_path / name, seed=seed, steps=2, init=checkpoint(tmp_path)), quiet=True)
+    assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not equal(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def checkpoint(tmp_path: Path) -> Path:
+    folder = tmp_path / "start"
+    if not folder.exists():
+        Retriever.from_preset("tiny", seed=5).save_pretrained(folder)
+    return folder
+
+
+def test_a_stop_signal_ends_the_run_with_a_state_and_a_checkpoint(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = loop.Run._one_step
+
+    def stops_at_two(self: loop.Run, batches: Any) -> None:
+        step(self, batches)
+        if self.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop.Run, "_one_step", stops_at_two)
+    before = signal.getsignal(signal.SIGTERM)
+    result = train(options(data, tmp_path / "run", steps=50), quiet=True)
+    assert (result.step, result.finished) == (2, False)
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert Retriever.from_pretrained(tmp_path / "run" / loop.MODEL).config.preset == "tiny"
+    monkeypatch.undo()
+    assert train(options(data, tmp_path / "run", steps=3, resume=True), quiet=True).step == 3
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_on_other_data(data: Path, tmp_path: Path) -> None:
+    train(options(data, tmp_path / "run", steps=2), quiet=True)
+    with pytest.raises(TrainingError, match="already holds a run"):
+        train(options(data, tmp_path / "run", steps=2), quiet=True)
+    with pytest.raises(TrainingError, match="not what the run was started with"):
+        train(options(data, tmp_path / "run", steps=4, resume=True, data=(str(data / "p"),)), quiet=True)
+    with pytest.raises(TrainingError, match="not what the run was started with"):
+        train(options(data, tmp_path / "run", steps=4, resume=True, seed=8), quiet=True)
+
+
+# ---- states ----------------------------------------------------------------------------------------------------------
+
+
+def moment(value: float, step: int) -> state.State:
+    tensor = torch.full((3,), value)
+    return state.State({"w": tensor}, {"w|exp_avg": tensor}, torch.get_rng_state(), {"step": step})
+
+
+def test_the_newest_whole_state_counts_and_old_ones_go(tmp_path: Path) -> None:
+    assert state.newest(tmp_path) is None
+    for step in (1, 2, 3):
+        state.save(tmp_path, step, moment(float(step), step))
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-000000002", "step-000000003"]
+    found = state.newest(tmp_path)
+    assert found is not None and found.meta == {"step": 3} and found.model["w"][0] == 3.0
+    assert torch.equal(found.rng, torch.get_rng_state()) and set(found.optimizer) == {"w|exp_avg"}
+
+
+@pytest.mark.parametrize("damage", ["model.safetensors", "optimizer.safetensors", "state.json"])
+def test_a_damaged_state_falls_back_to_the_one_before(tmp_path: Path, damage: str) -> None:
+    for step in (1, 2):
+        state.save(tmp_path, step, moment(float(step), step))
+    path = tmp_path / "step-000000002" / damage
+    path.write_bytes(path.read_bytes()[:10])
+    found = state.newest(tmp_path)
+    assert found is not None and found.meta == {"step": 1}
+
+
+@pytest.mark.parametrize("place", ["save_file", "_sync", "replace"])
+def test_death_while_saving_leaves_the_state_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    state.save(tmp_path, 1, moment(1.0, 1))
+
+    def dies(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(*((Path, place) if place == "replace" else (state, place)), dies)
+    with pytest.raises(KeyboardInterrupt):
+        state.save(tmp_path, 2, moment(2.0, 2))
+    monkeypatch.undo()
+    found = state.newest(tmp_path)
+    assert found is not None and found.meta == {"step": 1}
+    assert not list(tmp_path.glob(f"{state.UNFINISHED}*"))
+    state.save(tmp_path, 2, moment(2.0, 2))
+    assert state.newest(tmp_path).meta == {"step": 2}  # type: ignore[union-attr]
+
+
+def test_publishing_replaces_a_checkpoint_whole(tmp_path: Path) -> None:
+    first, second = (Retriever.from_preset("tiny", seed=seed) for seed in (1, 2))
+    publish(first, tmp_path / "model")
+    before = Retriever.from_pretrained(tmp_path / "model").fingerprint
+    publish(second, tmp_path / "model")
+    assert Retriever.from_pretrained(tmp_path / "model").fingerprint != before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+# ---- learning --------------------------------------------------------------------------------------------------------
+
+
+def test_training_learns_colours(data: Path, tmp_path: Path) -> None:
+    """Eight colours, unseen pictures of each: chance is 12.5 %."""
+    given = options(
+        data,
+        tmp_path / "run",
+        data=(str(data / "p"),),
+        steps=150,
+        batch_size="16",
+        lr=5e-3,
+        validate_every=150,
+        log_every=10,
+    )
+    train(given, quiet=True)
+    found = {row["name"]: float(row["value"]) for row in rows(tmp_path / "run") if row["step"] == "150"}
+    assert found["val/p/still/fused/r1"] >= 50.0 and found["val/p/still/coarse/r1"] >= 50.0
+    losses = [float(row["value"]) for row in rows(tmp_path / "run") if row["name"] == "train/p/still/fused"]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_moving_trunks_pixels_accumulation_and_bf16(data: Path, tmp_path: Path) -> None:
+    given = options(
+        data, tmp_path / "run", steps=3, train="text-last=1,frames-last=1", accumulate=2, bf16=True, schedule="cosine",
+        loss="ctc=1,dual_softmax=1,cross_clr=0.1", init=checkpoint(tmp_path),
+    )  # fmt: skip
+    result = train(given, quiet=True)
+    assert result.finished
+    before = Retriever.from_pretrained(checkpoint(tmp_path)).state_dict()
+    after = Retriever.from_pretrained(tmp_path / "run" / loop.MODEL).state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(name.startswith("text.layers.") for name in changed)
+    assert any(name.startswith("video.trunk.") for name in changed)
+    assert not any("running_mean" in name for name in changed)  # batch statistics stay frozen
+    assert all(torch.isfinite(value).all() for value in after.values() if value.is_floating_point())
+
+
+def test_frozen_trunks_do_not_move(data: Path, tmp_path: Path) -> None:
+    train(options(data, tmp_path / "run", steps=2, init=checkpoint(tmp_path)), quiet=True)
+    before = Retriever.from_pretrained(checkpoint(tmp_path)).state_dict()
+    after = Retriever.from_pretrained(tmp_path / "run" / loop.MODEL).state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and not any(
+        name.startswith(("text.layers.", "text.embeddings.", "video.trunk.")) for name in changed
+    )
+
+
+def test_a_batch_that_breaks_the_gradient_spoils_no_weight(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = RetrievalLoss.forward
+
+    def breaks(self: RetrievalLoss, retriever: Retriever, batch: TrainBatch) -> dict[str, torch.Tensor]:
+        parts = whole(self, retriever, batch)
+        return parts | {"total": parts["total"] * float("nan")}
+
+    monkeypatch.setattr(RetrievalLoss, "forward", breaks)
+    train(options(data, tmp_path / "run", steps=2, init=checkpoint(tmp_path)), quiet=True)
+    assert all(torch.isfinite(value).all() for value in weights(tmp_path / "run").values())
+    assert any(row["name"] == "train/skipped" for row in rows(tmp_path / "run"))
+
+
+def test_hours_end_a_run_and_stretch_the_schedule(data: Path, tmp_path: Path) -> None:
+    result = train(options(data, tmp_path / "run", steps=None, hours=2 / 3600, log_every=1), quiet=True)
+    assert result.finished and result.seconds >= 2.0 and result.step >= 1
+    rates = [float(row["value"]) for row in rows(tmp_path / "run") if row["name"] == "train/lr"]
+    assert len(rates) == result.step
+
+
+# ---- parts -----------------------------------------------------------------------------------------------------------
+
+
+def test_schedule_goes_up_then_down() -> None:
+    for name, top in schedule.WARM_UP.items():
+        values = [schedule.factor(name, progress / 100) for progress in range(101)]
+        peak = values.index(max(values))
+        assert peak / 100 == pytest.approx(top, abs=0.011) and max(values) == pytest.approx(1.0, abs=0.01)
+        assert values[0] == pytest.approx(schedule.START) and values[-1] == pytest.approx(schedule.END)
+        assert values[: peak + 1] == sorted(values[: peak + 1]) and values[peak:] == sorted(values[peak:], reverse=True)
+
+
+def test_the_first_limit_reached_ends_a_run() -> None:
+    assert schedule.Length(10, None).progress(5, 1e9) == 0.5
+    assert schedule.Length(None, 100.0).progress(10**9, 25.0) == 0.25
+    assert schedule.Length(10, 100.0).progress(5, 80.0) == 0.8
+
+
+@pytest.mark.parametrize(
+    ("spec", "moving"),
+    [
+        ("text-last=0", set()),
+        (
+            "text-last=2,frames-last=1",
+            {"text.layers.4.", "text.layers.5.", "video.trunk.net.blocks.6.", "video.trunk.net.conv_head."},
+        ),
+        ("text-last=all", {"text.embeddings.", "text.layers.0."}),
+    ],
+)  # fmt: skip
+def test_last_stages(spec: str, moving: set[str]) -> None:
+    names = [
+        "text.embeddings.word.weight",
+        *(f"text.layers.{n}.query.weight" for n in range(6)),
+        "video.trunk.net.conv_stem.weight",
+        *(f"video.trunk.net.blocks.{n}.0.conv.weight" for n in range(7)),
+        "video.trunk.net.conv_head.weight",
+    ]
+    chosen = parameters.parse(spec)
+    found = set()
+    for trunk, prefixes in parameters.TRUNKS.items():
+        found |= parameters._last_stages([name for name in names if name.startswith(prefixes)], chosen[trunk])
+    assert all(any(name.startswith(prefix) for name in found) for prefix in moving)
+    if not moving:
+        assert not found
+    if spec == "text-last=2,frames-last=1":
+        assert all(name.startswith(tuple(moving)) for name in found)
+
+
+def test_trunks_learn_slower_and_vectors_do_not_decay(data: Path, tmp_path: Path) -> None:
+    retriever = Retriever.from_preset("tiny")
+    trained = parameters.select(
+        retriever, RetrievalLoss(), options(data, tmp_path, train="text-last=1", lr=0.1, trunk_lr=0.01)
+    )
+    groups = trained.optimizer.param_groups
+    of = {id(value): group for group in groups for value in group["params"]}
+    assert of[id(retriever.get_parameter("text.layers.0.query.weight"))]["peak_lr"] == 0.01
+    assert of[id(retriever.fusion.cls)]["peak_lr"] == 0.1 and of[id(retriever.fusion.cls)]["weight_decay"] == 0.0
+    assert sum(len(group["params"]) for group in groups) == len(trained.parameters)
+    assert trained.frozen_frames and not trained.frozen_text
+    assert "loss.word_scale" in trained.parameters
+
+
+def test_optimizer_of_other_weights_is_refused() -> None:
+    layer = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(layer.parameters())
+    with pytest.raises(TrainingError, match="other weights"):
+        state.restore_optimizer(optimizer, dict(layer.named_parameters()), {"gone|exp_avg": torch.zeros(2)})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"data": ()}, "no data"),
+        ({"steps": None}, "how long"),
+        ({"steps": 0}, "--steps is 0"),
+        ({"lr": -1.0}, "--lr"),
+        ({"schedule": "flat"}, "flat"),
+        ({"batch_size": "many"}, "many"),
+        ({"batch_size": "clip=3"}, "clip=3"),
+        ({"batch_size": "film=0"}, "film=0"),
+        ({"train": "text=2"}, "text=2"),
+        ({"loss": "nothing=1"}, "nothing=1"),
+        ({"resume": True, "init": Path("x")}, "--init and --resume"),
+    ],
+)
+def test_wrong_options_are_named_before_anything_is_done(
+    data: Path, tmp_path: Path, wrong: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(TrainingError) as caught:
+        train(options(data, tmp_path / "run", **wrong), quiet=True)
+    assert says in caught.value.message and caught.value.hint
+    assert not (tmp_path / "run" / loop.STATES).exists()
+
+
+def test_batch_sizes_and_loss_weights_are_read() -> None:
+    plain = Options(data=("d",), out=Path("o"), steps=1)
+    assert replace(plain, batch_size="16").batch_sizes() == {"still": 16, "sound": 16, "film": 16}
+    assert replace(plain, batch_size="still=9, film=3").batch_sizes() == {"still": 9, "sound": 48, "film": 3}
+    assert loss_weights("ctc=0.25,dual_softmax=1").ctc == 0.25 and loss_weights("dual_softmax=1").dual_softmax is True
+
+
+def test_init_of_another_preset_and_missing_data_are_said(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="of the preset tiny"):
+        train(options(data, tmp_path / "run", preset="compact", init=checkpoint(tmp_path)), quiet=True)
+    with pytest.raises(ManifestError, match="not a folder"):
+        train(options(data, tmp_path / "run", data=(str(tmp_path / "nowhere"),)), quiet=True)
+
+
+def test_report_averages_and_forgets_what_is_run_again(tmp_path: Path) -> None:
+    with Report(tmp_path, quiet=True) as report:
+        for step in (1, 2, 3):
+            report.add("loss", step)
+            report.add("loss", step + 1.0)
+            report.log(step, 10.0 * step)
+    assert [(row["step"], row["value"]) for row in rows(tmp_path)] == [("1", "1.5"), ("2", "2.5"), ("3", "3.5")]
+    with Report(tmp_path, resumed_at=1, quiet=True) as report:
+        report.log(2, 25.0, {"loss": 9.0})
+    assert [(row["step"], row["value"]) for row in rows(tmp_path)] == [("1", "1.5"), ("2", "9")]
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_moving_a_batch_keeps_every_field() -> None:
+    batch = TrainBatch(
+        ["x"], torch.ones(1, 1), video_features=[torch.ones(1)], waveforms=[torch.ones(2)], transcripts=["x"]
+    )
+    there = moved(batch, torch.device("meta"))
+    assert there.positives.is_meta and there.waveforms is not None and there.waveforms[0].is_meta
+    assert there.video_features is not None and there.video_features[0].is_meta
+    assert there.texts == ["x"] and there.transcripts == ["x"] and there.frames is None
+    assert moved(batch, torch.device("cpu")) is batch
+
+
+def test_command_prints_one_document(data: Path, tmp_path: Path) -> None:
+    arguments = ["train", "--data", str(data / "p"), "--out", str(tmp_path / "run"), "--preset", "tiny", "--steps", "1",
+                 "--batch-size", "4", "--threads", "1", "--views", "1", "--json"]  # fmt: skip
+    result = CliRunner().invoke(cli.commands, arguments)
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["steps"] == 1 and document["finished"] is True
+    assert Retriever.from_pretrained(document["checkpoint"]).name.startswith("htav-tiny@")
