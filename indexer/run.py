@@ -8,6 +8,7 @@ the very transaction that commits its last clip, so that a kill leaves it either
 import time
 from collections import deque
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from indexer.progress import Failure, FileEvent, IndexReport, Reporter
 from indexer.publish import publish
 from indexer.sample import plan
 from indexer.scan import resolve, scan
-from indexer.tables import SEARCHABLE, Clip, Video, VideoState, video_id
+from indexer.tables import SEARCHABLE, Clip, Video, VideoState, now, video_id
 from indexer.writer import ClipWriter, NewClip
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ HASHED_AHEAD = 8
 SLOTS_PER_BATCH = 4
 POLL_S = 1.0
 PUBLISH_EVERY_S = 300.0
+EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)  # cameras that know no time say 1904 or 1970
 RETRY_NOW = frozenset({"decoder_crashed", "oom_killed", "encode_failed"})
 NOT_CHARGED = frozenset({"not_found", "unreadable", "changed"})
 
@@ -256,6 +258,7 @@ class Run:
         video.format, video.duration_s = seen.format[:64], work.duration_s
         video.has_video, video.has_audio = seen.has_video, seen.has_audio
         video.width, video.height, video.missing_since = seen.width, seen.height, None
+        video.recorded_at = video.recorded_at or _moment(seen.recorded_at)
         detail = {"code": video.code, "message": video.message}
         self.lease.settle(work.task.file_id, video.state, work.video_id, detail=detail, session=session)
 
@@ -337,6 +340,16 @@ class Run:
             self.report.counts.duplicate += 1
         else:
             self.report.counts.unchanged += 1
+
+
+def _moment(text: str | None) -> datetime | None:
+    """A file's own account of when it was recorded, if it is a sensible one."""
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment if EARLIEST <= moment <= now() else None
 
 
 def _changed(task: Task) -> bool:

@@ -88,6 +88,7 @@ class Probe:
     video_codec: str | None
     audio_codec: str | None
     declared_s: float = 0.0
+    recorded_at: str | None = None  # as the file says it; for filters, never for scores
 
     @property
     def completeness(self) -> float:
@@ -180,8 +181,8 @@ def probe(path: str | Path, max_duration_s: float = MAX_DURATION_S) -> Probe:
             _raise_nothing_to_decode(container, Path(path).name)
         declared = _declared_s(container)
         _check_duration(declared, max_duration_s, Path(path).name)
-        streams = [stream for stream in (video, audio) if stream is not None]
-        end, first_picture = _walk(container, streams, video)
+        ends, first_picture = _walk(container, video)
+        end = max(ends.values(), default=0.0)
         if video is not None and audio is None and first_picture is None:
             raise MediaError("decode_failed", f"No picture of {Path(path).name} can be decoded.")
         if end <= 0:
@@ -202,7 +203,15 @@ def probe(path: str | Path, max_duration_s: float = MAX_DURATION_S) -> Probe:
             video_codec=video.codec_context.name if video else None,
             audio_codec=audio.codec_context.name if audio else None,
             declared_s=0.0 if container.format.name in GUESSED_DURATION else declared,
+            recorded_at=container.metadata.get("creation_time", "")[:40] or None,
         )
+
+
+def pictures_end(path: str | Path, index: int) -> tuple[float, bool]:
+    """Where the packets of video stream `index` end, and whether the file reaches the end that it declares."""
+    with open_media(path) as container:
+        ends, _ = _walk(container, None)
+        return ends.get(index, 0.0), max(ends.values(), default=0.0) >= _declared_s(container) - SLACK_S
 
 
 def _rotation(transpose: bool, flip_rows: bool, flip_columns: bool) -> int:
@@ -213,23 +222,27 @@ def _rotation(transpose: bool, flip_rows: bool, flip_columns: bool) -> int:
 
 
 def _walk(
-    container: av.container.InputContainer, streams: list[av.VideoStream | av.AudioStream], video: av.VideoStream | None
-) -> tuple[float, av.VideoFrame | None]:
-    """Where the packets end, in seconds, and the first picture; a broken tail ends the walk quietly."""
-    origin, end, picture, tries = origin_s(container), 0.0, None, 0
+    container: av.container.InputContainer, video: av.VideoStream | None
+) -> tuple[dict[int, float], av.VideoFrame | None]:
+    """Where each stream's packets end, in seconds, and the first picture of `video`; a broken tail ends it quietly."""
+    origin, picture, tries = origin_s(container), None, 0
+    ends: dict[int, float] = {}
     try:
-        for packet in container.demux(streams):
+        for packet in container.demux(*_playable(container)):
+            index, stamp = packet.stream.index, packet.pts if packet.pts is not None else packet.dts
             if packet.size and packet.time_base is not None:
-                stamp = packet.pts if packet.pts is not None else packet.dts
-                if stamp is not None:
-                    end = max(end, float((stamp + (packet.duration or 0)) * packet.time_base) - origin)
-                elif packet.duration:
-                    end += float(packet.duration * packet.time_base)
+                length, last = float((packet.duration or 0) * packet.time_base), ends.get(index, 0.0)
+                start = last if stamp is None else float(stamp * packet.time_base) - origin
+                ends[index] = max(last, start + length)
             if picture is None and packet.stream is video and tries < MAX_TRIES:
                 picture, tries = _first_picture(packet), tries + 1
     except (av.error.FFmpegError, OSError):
         pass
-    return end, picture
+    return ends, picture
+
+
+def _playable(container: av.container.InputContainer) -> list[av.VideoStream | av.AudioStream]:
+    return [stream for stream in (video_stream(container), audio_stream(container)) if stream is not None]
 
 
 def _first_picture(packet: "av.Packet[Any]") -> av.VideoFrame | None:
@@ -241,7 +254,13 @@ def _first_picture(packet: "av.Packet[Any]") -> av.VideoFrame | None:
 
 
 def _declared_s(container: av.container.InputContainer) -> float:
-    return (container.duration or 0) / av.time_base
+    """How long pictures and sound claim to last; the container's own figure may be that of a subtitle."""
+    lengths = []
+    for stream in _playable(container):
+        if stream.duration is None or stream.time_base is None:
+            return (container.duration or 0) / av.time_base
+        lengths.append(float((stream.duration + (stream.start_time or 0)) * stream.time_base) - origin_s(container))
+    return max(lengths, default=0.0)
 
 
 def _check_streams(container: av.container.InputContainer, name: str) -> None:

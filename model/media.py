@@ -28,6 +28,7 @@ from model.containers import (
     open_media,
     orientation,
     origin_s,
+    pictures_end,
     probe,
     video_stream,
 )
@@ -84,7 +85,7 @@ def iter_frames(path: str | Path, times: Sequence[float], size: int) -> Iterator
         stream = video_stream(container)
         if stream is None:
             raise MediaError("no_media_stream", f"{Path(path).name} has no pictures.")
-        cursor = _FrameCursor(container, stream, Path(path).name)
+        cursor = _FrameCursor(container, stream, Path(path))
         squash = _Squash(size)
         last: tuple[float, NDArray[np.uint8]] | None = None
         for index in np.argsort(np.asarray(times, float), kind="stable").tolist():
@@ -122,8 +123,9 @@ class _Squash:
 class _FrameCursor:
     """Walks forward through a video and answers which frame is on the screen at a time."""
 
-    def __init__(self, container: av.container.InputContainer, stream: av.VideoStream, name: str) -> None:
-        self.container, self.stream, self.name = container, stream, name
+    def __init__(self, container: av.container.InputContainer, stream: av.VideoStream, path: Path) -> None:
+        self.container, self.stream, self.path = container, stream, path
+        self.held_until = 0.0
         self.origin = origin_s(container)
         self.may_seek = True
         self.shown: tuple[float, av.VideoFrame] | None = None
@@ -138,7 +140,7 @@ class _FrameCursor:
         while self.upcoming is not None and (self.shown is None or self.upcoming[0] <= time_s):
             self.shown, self.upcoming = self.upcoming, next(self.frames, None)
         if self.shown is None:
-            raise MediaError("decode_failed", f"No picture of {self.name} can be decoded.")
+            raise MediaError("decode_failed", f"No picture of {self.path.name} can be decoded.")
         if self.upcoming is None:
             self._check_reached(time_s)
         return self.shown
@@ -182,16 +184,16 @@ class _FrameCursor:
                 yield previous, frame
 
     def _check_reached(self, time_s: float) -> None:
-        """The last frame stays on the screen to the stream's end, unless the file was cut short before it."""
+        """The last picture stays on the screen while the sound goes on, unless the file or its pictures were cut."""
         assert self.shown is not None
-        time_base = float(self.stream.time_base or 0)
-        declared = (self.container.duration or 0) / av.time_base
-        if self.stream.duration is not None:
-            declared = (self.stream.duration + (self.stream.start_time or 0)) * time_base - self.origin
-        end = self.shown[0] + max((self.shown[1].duration or 0) * time_base, END_SLACK_S)
-        if min(time_s, declared) > end:
-            message = f"The pictures of {self.name} end at {self.shown[0]:.1f} s, before {time_s:.1f} s."
-            raise Truncated(message, self.shown[0] + (self.shown[1].duration or 0) * time_base)
+        end = self.shown[0] + (self.shown[1].duration or 0) * float(self.stream.time_base or 0)
+        if time_s <= max(end, self.shown[0] + END_SLACK_S, self.held_until):
+            return
+        last_packet, is_whole = pictures_end(self.path, self.stream.index)
+        if not is_whole or last_packet > end + END_SLACK_S:
+            message = f"The pictures of {self.path.name} end at {self.shown[0]:.1f} s, before {time_s:.1f} s."
+            raise Truncated(message, end)
+        self.held_until = float("inf")
 
 
 @dataclass

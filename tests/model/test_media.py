@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import media
@@ -21,6 +21,7 @@ def told_time(picture: np.ndarray, length_s: float) -> float:
     return (float(picture.mean()) - 20) / 200 * length_s
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 90_000))
 def test_windows_cover_the_video_and_end_at_its_end(duration_s: float) -> None:
     windows = media.clip_windows(duration_s)
@@ -204,6 +205,33 @@ def test_a_cut_file_is_known_by_what_can_be_read(tmp_path: Path) -> None:
         media.read_frames(path, [0.5, 3.9], SIZE)
     assert isinstance(caught.value, media.Truncated) and caught.value.code == "truncated"
     assert caught.value.end_s == pytest.approx(probe.duration_s, abs=0.2)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_the_last_picture_stays_while_the_sound_goes_on(tmp_path: Path, suffix: str) -> None:
+    path = write_media(tmp_path / f"a.{suffix}", seconds=2.0, sound=tone(6.0, 44_100))
+    assert media.probe(path).completeness == 1.0
+    frames, times = media.read_frames(path, [0.5, 5.5], SIZE)
+    assert times == pytest.approx([0.48, 1.96], abs=0.05)
+    assert told_time(frames[1], 2.0) == pytest.approx(1.96, abs=0.06)
+
+
+def test_the_time_of_recording_is_kept_as_the_file_says_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        container.metadata["creation_time"] = "2021-06-05T04:03:02.000000Z"
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(corners(64, 64), format="rgb24").reformat(format="yuv420p")
+        frame.pts = 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert media.probe(path).recorded_at == "2021-06-05T04:03:02.000000Z"
+
+
+def test_sound_without_a_single_packet_is_no_sound(tmp_path: Path) -> None:
+    path = write_media(tmp_path / "a.mkv", seconds=0.5, sound=np.zeros((1, 0), np.float32), sound_codec="flac")
+    assert media.read_audio(path).size == 0
 
 
 def test_cover_art_is_no_video(tmp_path: Path) -> None:
