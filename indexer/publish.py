@@ -180,18 +180,13 @@ def _build(
         folder.mkdir()
         description = _write_files(folder, contents, flat_limit)
         on_step("built")
-        created = datetime.now(UTC)
         manifest = {
             "format": FORMAT,
             "id": snapshot_id,
             "fingerprint": fingerprint,
             "model": model,
-            "width": contents.vectors.shape[1] // 3,
-            "created_at": created.isoformat(),
-            "videos": len(contents.videos),
-            "clips": len(contents.clips),
-            "seconds": contents.seconds,
             "index": description,
+            **_summary(contents),
             "files": {name: block_digests(folder / name) for name in FILES},
         }
         write_durable(folder / MANIFEST, seal(manifest))
@@ -200,7 +195,7 @@ def _build(
         folder.rename(final)
         fsync_dir(final.parent)
         on_step("renamed")
-    _record(catalog, manifest, created)
+    _record(catalog, manifest)
     on_step("recorded")
     write_pointer(data_dir, pointer_of(data_dir).moved(fingerprint, snapshot_id))
     on_step("pointed")
@@ -216,10 +211,20 @@ def _write_files(folder: Path, contents: Contents, flat_limit: int) -> dict[str,
     return index.describe()
 
 
-def _record(catalog: Catalog, manifest: dict[str, Any], created: datetime) -> None:
+def _summary(contents: Contents) -> dict[str, Any]:
+    return {
+        "width": contents.vectors.shape[1] // 3,
+        "created_at": datetime.now(UTC).isoformat(),
+        "videos": len(contents.videos),
+        "clips": len(contents.clips),
+        "seconds": contents.seconds,
+    }
+
+
+def _record(catalog: Catalog, manifest: dict[str, Any]) -> None:
     fields = {name: manifest[name] for name in ("id", "fingerprint", "model", "videos", "clips", "seconds")}
     with catalog.transaction() as session:
-        session.add(SnapshotRow(**fields, created_at=created))
+        session.add(SnapshotRow(**fields, created_at=datetime.fromisoformat(manifest["created_at"])))
 
 
 def pointer_of(data_dir: Path) -> Pointer:

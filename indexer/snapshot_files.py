@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.errors import IndexCorrupt
 from indexer.sealed import TEMPORARY, read_sealed, replace_durable, seal
 from indexer.space import storage_errors
 from indexer.ulid import is_ulid
@@ -75,7 +76,14 @@ def write_pointer(data_dir: Path, pointer: Pointer) -> None:
 
 
 def read_manifest(data_dir: Path, snapshot_id: str) -> dict[str, Any]:
-    return read_sealed(snapshot_dir(data_dir, snapshot_id) / MANIFEST)
+    """What the snapshot says of itself. Raises IndexCorrupt, also for another format, or FileNotFoundError."""
+    manifest = read_sealed(snapshot_dir(data_dir, snapshot_id) / MANIFEST)
+    if manifest["format"] != FORMAT:
+        raise IndexCorrupt(
+            f"Snapshot {snapshot_id} has format {manifest['format']}, this program reads {FORMAT}.",
+            "Run `htav verify`, which builds it anew from the segments.",
+        )
+    return manifest
 
 
 def snapshot_folders(data_dir: Path) -> list[str]:

@@ -208,6 +208,14 @@ def test_a_damaged_snapshot_is_not_served_and_the_one_before_is(
         open_current(settings.data_dir, catalog)
 
 
+def test_a_snapshot_of_another_format_is_refused(settings: IndexSettings, catalog: Catalog) -> None:
+    fill(settings, catalog, [0])
+    path = snapshot_dir(settings.data_dir, release(settings, catalog)) / MANIFEST
+    replace_durable(path, seal(read_sealed(path) | {"format": 99}))
+    with pytest.raises(IndexCorrupt):
+        open_current(settings.data_dir, catalog)
+
+
 def test_a_damaged_successor_does_not_replace_the_snapshot_in_service(
     settings: IndexSettings, catalog: Catalog, caplog: pytest.LogCaptureFixture
 ) -> None:
