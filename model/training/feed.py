@@ -24,6 +24,9 @@ from model.data.manifest import normalised
 from model.training.batch import TrainBatch
 
 
+MAIN_TEXTS = 0.75  # how often an example is asked for by its own queries rather than by any kind of text
+
+
 @dataclass(frozen=True)
 class Choice:
     """What one step takes of one example."""
@@ -87,6 +90,8 @@ class Feed:
         rng = np.random.default_rng([self.seed, 3, draw.source, draw.epoch, row])
         groups = [group for group in example.item.parts.values() if group] or [example.texts]
         group = groups[int(rng.integers(len(groups)))]  # kinds of text count alike, however many each has
+        if example.item.texts and rng.random() < MAIN_TEXTS:
+            group = example.item.texts
         return Choice(example, rng, group[int(rng.integers(len(group)))], int(rng.integers(len(example.spans))))
 
     def _frames(self, choices: Sequence[Choice]) -> Tensor:
