@@ -59,12 +59,14 @@ def train(
         list[str],
         typer.Option(help="A manifest folder, or a data set in a known layout; DIR:2 counts twice. Repeat it."),
     ],
-    out: Annotated[Path, typer.Option(help="The run's folder: checkpoint, best, states, logs.")],
+    out: Annotated[Path, typer.Option(help="The run's folder: a checkpoint, and best, states, logs.")],
     preset: Annotated[str, typer.Option(help="compact, paper or tiny.")] = "compact",
     init: Annotated[Path | None, typer.Option(help="Start from this checkpoint folder.")] = None,
     audio_from: Annotated[Path | None, typer.Option(help="Take the audio encoder of this checkpoint folder.")] = None,
     steps: Annotated[int | None, typer.Option(help="End after so many steps.")] = None,
-    epochs: Annotated[float | None, typer.Option(help="End after so many passes over the data.")] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="End after so many passes over the data; 20 if nothing else is said.")
+    ] = None,
     hours: Annotated[float | None, typer.Option(help="End after so many hours of training.")] = None,
     batch_size: Annotated[str, typer.Option(help="64 for all, or still=128,sound=48,film=32.")] = "",
     lr: Annotated[float, typer.Option(help="Peak learning rate of what is new.")] = 1e-3,
@@ -73,7 +75,7 @@ def train(
     weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay.")] = 0.02,
     clip_norm: Annotated[float, typer.Option(help="Longest gradient.")] = 1.0,
     accumulate: Annotated[int, typer.Option(help="Batches whose gradients make one step.")] = 1,
-    bf16: Annotated[bool, typer.Option(help="Compute in bf16 where that is exact enough.")] = False,
+    bf16: Annotated[bool, typer.Option(help="Compute in bf16: for GPUs; most CPUs are slower with it.")] = False,
     trained: Annotated[
         str, typer.Option("--train", help="What moves of the trunks: text-last=2,frames-last=1, or all.")
     ] = "text-last=0,frames-last=0",
@@ -95,8 +97,8 @@ def train(
 
     run_train(
         Options(
-            data=tuple(data), out=out, preset=preset, init=init, audio_from=audio_from, steps=steps, epochs=epochs, hours=hours,
-            batch_size=batch_size, lr=lr, trunk_lr=trunk_lr, schedule=schedule, weight_decay=weight_decay,
+            data=tuple(data), out=out, preset=preset, init=init, audio_from=audio_from, steps=steps, epochs=epochs,
+            hours=hours, batch_size=batch_size, lr=lr, trunk_lr=trunk_lr, schedule=schedule, weight_decay=weight_decay,
             clip_norm=clip_norm, accumulate=accumulate, bf16=bf16, train=trained, loss=loss, views=views,
             augment=augment, seed=seed, threads=threads, validate_every=validate_every, validate_items=validate_items,
             save_minutes=save_minutes, save_every=save_every, resume=resume,

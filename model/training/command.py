@@ -10,12 +10,12 @@ from model.training.options import Options
 
 def run_train(options: Options, json_output: bool = False) -> None:
     """Train, and say where the checkpoint is; with `--json` one document on stdout and nothing else there."""
-    from model.training.loop import BEST, MODEL, train
+    from model.training.loop import BEST, train
 
     result = train(options)
     document = {
         "out": str(options.out),
-        "checkpoint": str(options.out / MODEL),
+        "checkpoint": str(options.out),
         "best": str(options.out / BEST) if result.best is not None else None,
         "steps": result.step,
         "took_s": round(result.seconds, 1),

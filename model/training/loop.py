@@ -15,7 +15,7 @@ from model.training import schedule, state
 from model.training.devices import Devices, StepModule, find_devices
 from model.training.feed import Step
 from model.training.options import Options, TrainingError
-from model.training.prepare import Prepared, build, prepare, publish
+from model.training.prepare import Prepared, build, prepare, publish, stand_for
 from model.training.report import Report
 from model.training.validation import validate
 
@@ -88,8 +88,9 @@ class Run:
         self.module = devices.prepare(self.whole, prepared.trained.optimizer)
         self.optimizer = prepared.trained.optimizer
         steps = options.steps
-        if options.epochs is not None:
-            by_epochs = max(round(options.epochs * prepared.sampler.steps_per_epoch() / options.accumulate), 1)
+        epochs = options.most_epochs()
+        if epochs is not None:
+            by_epochs = max(round(epochs * prepared.sampler.steps_per_epoch() / options.accumulate), 1)
             steps = min(steps or by_epochs, by_epochs)
         self.length = schedule.Length(steps, options.hours * 3600 if options.hours else None)
         self.clock = Clock()
@@ -117,6 +118,7 @@ class Run:
         self._save()
         if self.devices.rank == 0:
             publish(self.prepared.retriever, self.options.out / MODEL)
+            stand_for(self.options.out, MODEL)
         return Result(self.step, self.clock.elapsed(), finished, self.best)
 
     def _progress(self) -> float:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from model.errors import HtavError
 
+DEFAULT_EPOCHS = 20.0
 FORM_BATCHES = {"still": 128, "sound": 48, "film": 32}
 
 
@@ -48,12 +49,14 @@ class Options:
     resume: bool = False
     loss: str = ""
 
+    def most_epochs(self) -> float | None:
+        """Passes over the data that end the run, twenty where nothing else says when."""
+        return self.epochs if self.epochs or self.steps or self.hours else DEFAULT_EPOCHS
+
     def check(self) -> None:
         """Raises TrainingError for what no run can be made of."""
         if not self.data:
             raise TrainingError("no data folder is given.", "Add --data DIR, as often as you like.")
-        if self.steps is None and self.epochs is None and self.hours is None:
-            raise TrainingError("nothing says how long to train.", "Give --steps, --epochs or --hours.")
         for name in ("steps", "epochs", "hours", "lr", "accumulate", "views", "threads", "log_every", "validate_every"):
             value = getattr(self, name)
             if value is not None and not value > 0:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model import checkpoint
 from model.cachedir import cache_dir
 from model.data.batches import BatchSampler
 from model.data.examples import Folder, Source, compute_features, decode_all, gather, usable
@@ -126,6 +127,14 @@ def _features(
     for failure in compute_features(sources, cache, retriever.video, store, views, report.advance):
         report.say(f"left out: {failure.file}: {failure.message}")
     return store
+
+
+def stand_for(folder: Path, inner: str) -> None:
+    """Make `folder` loadable as the checkpoint in its sub-folder `inner`, by links that a new checkpoint keeps true."""
+    for name in (checkpoint.CONFIG, checkpoint.WEIGHTS, checkpoint.TOKENIZER, checkpoint.CARD):
+        link = folder / name
+        if not link.is_symlink() and not link.exists():
+            link.symlink_to(Path(inner) / name)
 
 
 def publish(retriever: Retriever, target: Path) -> None:
