@@ -120,8 +120,8 @@ def revoke_key(name: Annotated[str, typer.Argument(help="The key's name.")]) -> 
     revoke(name)
 
 
-app.add_typer(indexer_commands)
-app.add_typer(model_commands)
+for room in (indexer_commands, model_commands):
+    app.registered_commands += room.registered_commands
 app.add_typer(keys, name="key")
 if importlib.util.find_spec("app.demo") is not None:
     from app.demo import demo

@@ -47,7 +47,7 @@ def create_app(
         redoc_url=None,
         openapi_url=None,
         middleware=[
-            Middleware(RequestLog, metrics=service.metrics),
+            Middleware(RequestLog, metrics=service.metrics, closing=lambda: service.draining),
             Middleware(CrashBoundary),
             Middleware(Origin, hosts=hosts(settings)),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s),

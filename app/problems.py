@@ -176,7 +176,7 @@ def _validation_errors(error: RequestValidationError) -> list[dict[str, str]]:
 
 async def _on_htav_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HtavError)
-    if status_of(error) >= 500:
+    if status_of(error) >= 500 and not isinstance(error, AppError):
         logger.warning("request refused", extra={"code": error.code, "reason": error.message})
     return error_response(error, request.url.path)
 

@@ -113,7 +113,7 @@ def serve(settings: Settings, *, worker: bool = True) -> None:
         )
         server = Server(config, service)
         _warn_if_open(settings, service)
-        child = WorkerProcess() if worker else None
+        child = WorkerProcess(settings) if worker else None
         if child is not None:
             child.start()
         try:

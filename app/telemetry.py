@@ -10,6 +10,7 @@ import re
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -62,11 +63,15 @@ class Metrics:
 
 
 class RequestLog:
-    """ASGI middleware: gives each request its id, counts it, and writes its one line."""
+    """ASGI middleware: gives each request its id, counts it, and writes its one line.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    While the service is `closing`, answers also close their connection: a client must not send on one that is about to go.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, closing: Callable[[], bool] = lambda: False) -> None:
         self.app = app
         self.metrics = metrics
+        self.closing = closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -82,6 +87,8 @@ class RequestLog:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", identifier.encode())]
+                if self.closing():
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:
@@ -126,3 +133,4 @@ def configure_logging(level: str) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = name != "uvicorn.access"
+    logging.getLogger("uvicorn.access").addHandler(logging.NullHandler())

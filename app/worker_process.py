@@ -7,6 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
+
+from indexer.config import IndexSettings
 
 RESTART_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 HEALTHY_S = 60.0
@@ -19,11 +22,24 @@ def command() -> list[str]:
     return [sys.executable, "-m", "app.cli", "worker"]
 
 
+def environment(settings: IndexSettings) -> dict[str, str]:
+    """This process's environment, with the settings that the worker shares with us as they are here."""
+    shared = {}
+    for name in IndexSettings.model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, list):
+            value = os.pathsep.join(str(Path(entry).absolute()) for entry in value)
+        if value is not None:
+            shared[f"HTAV_{name.upper()}"] = str(value.absolute() if isinstance(value, Path) else value)
+    return {**os.environ, **shared}
+
+
 class WorkerProcess:
     """Keeps one worker alive. A worker that keeps dying is restarted ever more slowly, and each death is logged."""
 
-    def __init__(self, arguments: list[str] | None = None) -> None:
+    def __init__(self, settings: IndexSettings, arguments: list[str] | None = None) -> None:
         self._arguments = arguments or command()
+        self._environment = environment(settings)
         self._stop = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._keep, name="htav-worker", daemon=True)
@@ -46,7 +62,9 @@ class WorkerProcess:
         deaths = 0
         while not self._stop.is_set():
             # The child is the thread's: PDEATHSIG fires when the thread that forked ends, which outlives every child.
-            self._process = subprocess.Popen(self._arguments, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent)
+            self._process = subprocess.Popen(
+                self._arguments, env=self._environment, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent
+            )
             healthy = self._wait(HEALTHY_S)
             while healthy and not self._stop.is_set() and self._process.poll() is None:
                 deaths = 0

@@ -1,0 +1,194 @@
+"""Coming up and going down: ready only when warm (T23), in order on SIGTERM (T24), a worker that is kept alive."""
+
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.config import Settings
+from app.worker_process import WorkerProcess, environment
+from indexer.config import IndexSettings
+from indexer.holder import process_start
+from tests.app.conftest import Library, until
+from tests.media_files import write_media
+
+QUERY = {"query": "a red ball rolls across the grass"}
+
+
+@contextmanager
+def started(settings: Settings, *options: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """`htav serve` as a user starts it, and its port. Its network is closed: a look outside would fail loudly."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    variables = {**environment(settings), "HF_HUB_OFFLINE": "1", "HTAV_SNAPSHOT_POLL_S": "0.1"}
+    command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), *options]
+    process = subprocess.Popen(command, env=variables, text=True, stderr=subprocess.PIPE)
+    try:
+        yield process, port
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_ready_means_warm(library: Library) -> None:
+    with started(library.settings, "--no-worker") as (process, port):
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            seen = set()
+            deadline = time.monotonic() + 200
+            while time.monotonic() < deadline:
+                try:
+                    answer = client.get("/readyz")
+                except httpx.TransportError:
+                    seen.add("refused")
+                else:
+                    seen.add(str(answer.json().get("code", "ready")))
+                    if answer.status_code == 200:
+                        break
+                    assert answer.headers["retry-after"]
+                    assert client.get("/livez").status_code == 200, "alive while it starts"
+                time.sleep(0.02)
+            assert "ready" in seen
+            took = []
+            for _ in range(9):
+                body = client.post("/v1/search", json=QUERY).json()
+                took.append(body["took_ms"]["total"])
+            assert took[0] <= 1.5 * max(statistics.median(took), max(took[1:]) / 1.5), took
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0
+        lines = [json.loads(line) for line in errors.splitlines()]
+        assert any(line["message"] == "ready" for line in lines)
+        assert "grass" not in errors
+
+
+def test_sigterm_under_load_finishes_what_it_has_and_refuses_the_rest(library: Library) -> None:
+    answers: list[int | str] = []
+    stop = threading.Event()
+
+    def ask(port: int) -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            while not stop.is_set():
+                try:
+                    response = client.post("/v1/search", json=QUERY)
+                except httpx.ConnectError:
+                    answers.append("closed")
+                    return
+                except httpx.TransportError as error:
+                    answers.append(f"broken off: {error!r}")
+                    return
+                code = response.json().get("code") if response.status_code != 200 else None
+                answers.append(code or response.status_code)
+                if code == "draining":
+                    assert response.headers["connection"] == "close" and response.headers["retry-after"]
+                    return
+
+    with started(library.settings, "--no-worker") as (process, port):
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            until(lambda: ready(client), 200)
+        askers = [threading.Thread(target=ask, args=(port,)) for _ in range(4)]
+        for asker in askers:
+            asker.start()
+        until(lambda: answers.count(200) >= 8, 100)
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        process.communicate(timeout=60)
+        took = time.monotonic() - began
+        stop.set()
+        for asker in askers:
+            asker.join(30)
+    assert process.returncode == 0
+    assert took < 15
+    assert set(answers) <= {200, "draining", "queue_full", "closed"}, "nothing that was accepted is broken off"
+    assert "draining" in answers
+
+
+def test_a_second_signal_ends_it_at_once(library: Library) -> None:
+    with started(library.settings, "--no-worker") as (process, port):
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            until(lambda: ready(client), 200)
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_serve_indexes_what_it_is_asked_to(library: Library, tmp_path: Path) -> None:
+    media = tmp_path / "media"
+    media.mkdir()
+    write_media(media / "asked.mp4", seconds=1)
+    copied = library.copy(tmp_path, media_roots=[media])
+    with started(copied.settings) as (process, port):
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            until(lambda: ready(client), 200)
+            made = client.post("/v1/index-jobs", json={"paths": ["asked.mp4"]}).json()["job_id"]
+            until(lambda: client.get(f"/v1/index-jobs/{made}").json()["state"] == "done", 200)
+            until(lambda: client.post("/v1/search", json=QUERY).json()["pool"]["videos"] == 5, 60)
+        children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+        children += [
+            int(pid)
+            for task in Path(f"/proc/{process.pid}/task").iterdir()
+            for pid in (task / "children").read_text().split()
+        ]
+        assert children
+        process.kill()
+        process.communicate()
+        until(lambda: all(process_start(pid) is None for pid in children), 60)
+
+
+SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
+
+
+def test_a_worker_that_dies_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.worker_process.RESTART_S", (0.05,))
+    worker = WorkerProcess(IndexSettings(data_dir=tmp_path), SLEEPER)
+    worker.start()
+    until(lambda: worker.pid is not None)
+    first = worker.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    until(lambda: worker.pid not in (None, first))
+    second = worker.pid
+    worker.stop()
+    assert worker.pid is None
+    assert second is not None and process_start(second) is None
+
+
+def test_a_worker_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.worker_process.STOP_S", 0.3)
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    worker = WorkerProcess(IndexSettings(data_dir=tmp_path), [sys.executable, "-c", stubborn])
+    worker.start()
+    until(lambda: worker.pid is not None)
+    time.sleep(0.5)
+    worker.stop()
+    assert worker.pid is None
+
+
+def test_the_worker_gets_the_settings_of_the_service(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, media_roots=[tmp_path / "a", tmp_path / "b"], threads=3, port=9)
+    given = environment(settings)
+    assert given["HTAV_DATA_DIR"] == str(tmp_path)
+    assert given["HTAV_MEDIA_ROOTS"] == f"{tmp_path / 'a'}{os.pathsep}{tmp_path / 'b'}"
+    assert given["HTAV_THREADS"] == "3"
+    assert "HTAV_MODEL" not in given and "HTAV_PORT" not in given
