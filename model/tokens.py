@@ -4,6 +4,7 @@ A *token set* keeps each token as int8 with one scale a token (DESIGN section 1)
 `V, A, d` and a version as uint16, then video tokens, audio tokens (int8), scales and times (float32), levels (uint8).
 """
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +68,7 @@ class TokenSet:
 
         def take(dtype: type[np.generic], *shape: int) -> NDArray[Any]:
             nonlocal offset
-            count = int(np.prod(shape))
+            count = math.prod(shape)
             array = np.frombuffer(data, dtype=dtype, count=count, offset=offset).reshape(shape)
             offset += array.nbytes
             return array
