@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -28,15 +29,16 @@ FLAGS = [
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
 ]
-PATIENCE_MS, PATIENCE_S = 30_000, 180  # met only by a machine that is busy with other things
+PATIENCE_MS, PATIENCE_S = 30_000, 240  # met only by a machine that is busy with other things
 
 
 def colour(red: int, green: int, blue: int) -> Picture:
     return np.full((120, 160, 3), (red, green, blue), np.uint8)
 
 
-def htav(folder: Path, checkpoint: Path, *arguments: str) -> subprocess.Popen[str]:
-    """The command line as a user runs it, with its index in `folder`."""
+@contextmanager
+def htav(folder: Path, checkpoint: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """The command line as a user runs it, with its index in `folder`; and the file that it writes to."""
     environment = {
         **os.environ,
         "HTAV_DATA_DIR": str(folder),
@@ -44,7 +46,14 @@ def htav(folder: Path, checkpoint: Path, *arguments: str) -> subprocess.Popen[st
         "HTAV_MIN_FREE_BYTES": "0",
     }
     command = [sys.executable, "-m", "app.cli", *arguments]
-    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    said = folder.with_suffix(f".{arguments[0]}.log")
+    with said.open("w") as output:  # a pipe that nobody reads would stop the service when it is full
+        process = subprocess.Popen(command, env=environment, text=True, stdout=output, stderr=output)
+        try:
+            yield process, said
+        finally:
+            process.kill()
+            process.wait()
 
 
 def free_port() -> int:
@@ -56,22 +65,23 @@ def free_port() -> int:
 def serve(folder: Path, checkpoint: Path) -> Iterator[str]:
     """A service on a port of its own; its address once it is ready."""
     address = f"http://127.0.0.1:{(port := free_port())}"
-    server = htav(folder, checkpoint, "serve", "--port", str(port))
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            urlopen(f"{address}/readyz", timeout=2).close()
-            break
-        except (URLError, TimeoutError, ConnectionError):
+    with htav(folder, checkpoint, "serve", "--port", str(port)) as (server, said):
+        deadline = time.monotonic() + PATIENCE_S
+        while not answers(f"{address}/readyz"):
             if server.poll() is not None or time.monotonic() > deadline:
-                server.kill()
-                output, _ = server.communicate()
-                pytest.fail(f"the service did not become ready:\n{output}")
+                pytest.fail(f"the service did not become ready:\n{said.read_text()}")
             time.sleep(0.1)
-    yield address
-    server.terminate()
-    output, _ = server.communicate(timeout=PATIENCE_S)
-    assert server.returncode == 0, output
+        yield address
+        server.terminate()
+        assert server.wait(PATIENCE_S) == 0, said.read_text()
+
+
+def answers(address: str) -> bool:
+    try:
+        urlopen(address, timeout=5).close()
+    except (URLError, TimeoutError, ConnectionError):
+        return False
+    return True
 
 
 @pytest.fixture(scope="session")
@@ -83,9 +93,8 @@ def index(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Pa
     write_media(
         media / "blue.mp4", seconds=14, picture=lambda at: colour(20, 20, int(60 + 10 * at)), sound=tone(14, 44_100)
     )
-    run = htav(data, tiny_checkpoint, "index", str(media))
-    output, _ = run.communicate(timeout=PATIENCE_S)
-    assert run.returncode == 0, output
+    with htav(data, tiny_checkpoint, "index", str(media)) as (run, said):
+        assert run.wait(PATIENCE_S) == 0, said.read_text()
     return data
 
 

@@ -1,0 +1,85 @@
+"""`htav demo` goes only as far as is needed, and what it tells people to try is what the page offers."""
+
+import json
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from app import demo
+from app.docs import WEB
+from app.serve import PortUnusable
+from model.data.synthesis import library
+from model.data.synthesis.library import DEMO_QUERIES
+
+
+def write_library(folder: Path) -> None:
+    """A library as far as `is_complete` can tell: files by name, and texts for today's queries."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [{"file": query.file, "texts": [query.text]} for query in DEMO_QUERIES]
+    for line in lines:
+        (folder / str(line["file"])).write_bytes(b"media")
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_a_whole_library_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_library(tmp_path)
+    monkeypatch.setattr(library, "sample_library", lambda *_, **__: pytest.fail("made a second time"))
+    demo.make_library(tmp_path)
+    assert demo.is_complete(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda folder: (folder / "manifest.jsonl").unlink(),
+        lambda folder: (folder / "manifest.jsonl").write_text('{"file": "v0'),
+        lambda folder: (folder / DEMO_QUERIES[0].file).unlink(),
+        lambda folder: (folder / "manifest.jsonl").write_text('{"file": "v01.mp4", "texts": ["of another version"]}\n'),
+    ],
+    ids=["stopped before its end", "cut off", "a file is gone", "for other queries"],
+)
+def test_a_library_that_lacks_something_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm) -> None:  # type: ignore[no-untyped-def]
+    write_library(tmp_path)
+    harm(tmp_path)
+    monkeypatch.setattr(library, "sample_library", lambda folder, progress: (write_library(folder), progress(1)))
+    assert not demo.is_complete(tmp_path)
+    demo.make_library(tmp_path)
+    assert demo.is_complete(tmp_path)
+
+
+def test_the_page_offers_the_queries_of_the_demo() -> None:
+    examples = re.search(r"EXAMPLES = \[(.*?)\]", (WEB / "main.js").read_text(), re.DOTALL)
+    assert examples is not None
+    assert re.findall(r'"([^"]+)"', examples[1]) == [query.text for query in DEMO_QUERIES]
+
+
+def test_the_readme_asks_the_first_of_them() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert DEMO_QUERIES[0].text in readme and DEMO_QUERIES[0].file in readme
+
+
+def test_a_port_in_use_is_told_before_any_work(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(PortUnusable):
+            demo.demo(host="127.0.0.1", port=taken.getsockname()[1], folder=tmp_path / "demo")
+    assert not (tmp_path / "demo").exists()
+
+
+def test_an_index_run_that_cannot_work_stops_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTAV_DATA_DIR", str(tmp_path / "data"))
+    with pytest.raises(demo.DemoFailed):
+        demo.index_library(tmp_path / "nothing here")
+
+
+def test_nothing_is_announced_for_a_service_that_never_comes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "READY_S", 0.0)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        demo.announce(f"http://127.0.0.1:{silent.getsockname()[1]}")
+    assert "ready" not in capsys.readouterr().err.replace("readyz", "")
