@@ -55,11 +55,6 @@ def test_the_page_offers_the_queries_of_the_demo() -> None:
     assert re.findall(r'"([^"]+)"', examples[1]) == [query.text for query in DEMO_QUERIES]
 
 
-def test_the_readme_asks_the_first_of_them() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert DEMO_QUERIES[0].text in readme and DEMO_QUERIES[0].file in readme
-
-
 def test_a_port_in_use_is_told_before_any_work(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -55,10 +55,9 @@ def test_a_moment_plays_from_its_start_and_stops_at_its_end(page: Page, address:
     chip.click()
     expect(chip).to_have_attribute("aria-pressed", "true")
     video = card.locator("video")
-    video.evaluate("video => video.addEventListener('playing', () => { video.first ??= video.currentTime; })")
-    page.wait_for_function("video => video.first !== undefined && video.paused", arg=video.element_handle())
+    page.wait_for_function("video => video.played.length > 0 && video.paused", arg=video.element_handle())
     assert video.evaluate("video => video.error") is None
-    assert start - 0.1 <= video.evaluate("video => video.first") < end
+    assert start - 0.1 <= video.evaluate("video => video.played.start(0)") < end
     assert end - 0.1 <= video.evaluate("video => video.currentTime") < end + 1.5
 
 
