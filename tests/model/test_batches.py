@@ -313,15 +313,16 @@ def test_equal_texts_and_relevance_keys_are_positives(tmp_path: Path) -> None:
     assert torch.equal(positives, expected)
 
 
-def test_texts_by_kind_are_asked_alike(tmp_path: Path) -> None:
+def test_own_queries_are_asked_most_and_kinds_of_text_alike(tmp_path: Path) -> None:
     picture(tmp_path / "0.jpg", COLOURS["red"])
     line = {"file": "0.jpg", "texts": ["x"], "seen": ["seen one", "seen two", "seen three"], "said": ["said"]}
     cache = ClipCache(tmp_path / "c", SHAPE)
     sources, _ = gather([Folder(write_lines(tmp_path, [line]))], "train", cache, quiet)
     feed = Feed(sources, cache, 0)
-    texts = [feed.batch(Draw(0, 0, epoch, (0,))).texts[0] for epoch in range(200)]
-    assert set(texts) == {"seen one", "seen two", "seen three", "said"}
-    assert 70 < texts.count("said") < 130
+    texts = [feed.batch(Draw(0, 0, epoch, (0,))).texts[0] for epoch in range(400)]
+    assert set(texts) == {"x", "seen one", "seen two", "seen three", "said"}
+    assert 260 < texts.count("x") < 340
+    assert 30 < texts.count("said") < 75  # of about 100: half of what is not its own query
 
 
 def test_the_feed_works_ahead_without_moving_the_state(tmp_path: Path) -> None:
