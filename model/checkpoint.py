@@ -4,20 +4,17 @@ config.json records the digests of weights and tokenizer. Weights are stored as 
 unpickles anything.
 """
 
-import contextlib
 import hashlib
 import json
-import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from model import hub
 from model.config import RetrieverConfig
 from model.errors import HtavError
 from model.tokens import TOKEN_FORMAT
@@ -27,10 +24,6 @@ CONFIG, WEIGHTS, TOKENIZER, CARD = "config.json", "model.safetensors", "tokenize
 SAMPLER_VERSION = 1  # clip windows and frame times; raise it when model.media changes them
 EMBEDDED = Path(__file__).parent / "weights" / "compact"
 QUERY_PARTS = ("text.", "fusion.", "coarse.")
-_PATIENCE_S = 5.0
-# The errors of the hub's HTTP client, whichever this version uses: requests' are OSErrors, those of httpx are not.
-_TRANSPORT_ERRORS = (sys.modules[name].HTTPError for name in ("httpx", "httpx2") if name in sys.modules)
-_HUB_ERRORS: tuple[type[Exception], ...] = (HfHubHTTPError, HFValidationError, OSError, *_TRANSPORT_ERRORS)
 
 
 class CheckpointError(HtavError):
@@ -53,26 +46,11 @@ def resolve(path_or_hub_id: str | Path) -> Path:
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         raise CheckpointError(f"there is no checkpoint folder at '{name}'.", offline)
     try:
-        return _fetch(name)
-    except _HUB_ERRORS as err:
+        return hub.fetch(name, [CONFIG, WEIGHTS, TOKENIZER], [CARD])
+    except hub.HUB_ERRORS as err:
         raise CheckpointError(
             f"'{name}' is no local folder and could not be fetched from the model hub.", offline
         ) from err
-
-
-def _fetch(name: str) -> Path:
-    """The hub's newest files, or those in its cache. The hub is asked once, with a limit: a download alone retries."""
-    try:
-        revision, offline = HfApi().model_info(name, timeout=_PATIENCE_S).sha, False
-    except _HUB_ERRORS:
-        revision, offline = None, True
-
-    def fetched(file: str) -> Path:
-        return Path(hf_hub_download(name, file, revision=revision, local_files_only=offline, etag_timeout=_PATIENCE_S))
-
-    with contextlib.suppress(EntryNotFoundError):
-        fetched(CARD)
-    return [fetched(needed) for needed in (TOKENIZER, WEIGHTS, CONFIG)][-1].parent
 
 
 def read_config(folder: Path) -> tuple[RetrieverConfig, dict[str, str]]:

@@ -145,6 +145,7 @@ class TextEncoder(nn.Module):
         return x
 
     def forward(self, texts: list[str]) -> TextEncoding:
+        texts = [" ".join(text.split()) for text in texts]  # spaces around words are not spelling
         encodings = self.tokenizer.encode_batch(texts)
         device = self.embeddings.word_embeddings.weight.device
         ids = torch.tensor([encoding.ids for encoding in encodings], device=device)

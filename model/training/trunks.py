@@ -27,6 +27,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from model import hub
 from model.cachedir import cache_dir as default_cache
 from model.errors import HtavError
 
@@ -213,16 +214,13 @@ def _download(url: str, target: Path) -> Path:
 
 def _hub_file(part: str, folder: Path) -> Path:
     """A safetensors or JSON file of the Hugging Face hub; never a pickle."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
     repository, name = HUB_FILES[part]
     by_hand = folder / f"{part}{Path(name).suffix}"
     if by_hand.exists():
         return by_hand
     try:
-        return Path(hf_hub_download(repository, name, etag_timeout=10))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as err:
+        return hub.fetch(repository, [name]) / name
+    except hub.HUB_ERRORS as err:
         raise TrunkUnavailableError(
             f"{repository}/{name} is not in the local hub cache and the hub cannot be reached.",
             f"Copy it from a machine with network to {by_hand}; "

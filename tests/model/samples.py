@@ -39,15 +39,18 @@ def scramble(module: nn.Module, gain: float = 1.0) -> nn.Module:
             value.copy_(0.5 + noise.abs())
         elif value.dim() > 1:
             value.copy_(noise * gain / max(value[0].numel(), 1) ** 0.5)
+        elif "bias" in name or name.endswith("missing"):  # what libraries draw at random
+            value.copy_(0.2 * noise)
         else:
-            value.add_(0.2 * noise)  # biases, norms, gates and temperatures: about where they start
+            value.add_(0.2 * noise)  # norms, gates and temperatures: about where they start
     return module
 
 
 @functools.cache
 def tiny(dtype: torch.dtype = torch.float32) -> Retriever:
     """A scrambled retriever of the tiny preset, in evaluation mode. Shared: leave it as it is."""
-    return fresh_tiny().to(dtype)
+    with torch.inference_mode(False):
+        return fresh_tiny().to(dtype).requires_grad_(False)
 
 
 def fresh_tiny() -> Retriever:

@@ -85,15 +85,21 @@ def expected_alignment_by_paths(D: list[list[float]], gamma: float) -> list[list
 
 def expected_alignment(D: list[list[float]], gamma: float) -> list[list[float]]:
     """E = dv/dD through automatic differentiation of the recursion, cell by cell."""
-    cost = torch.tensor(D, dtype=torch.float64, requires_grad=True)
+    with torch.enable_grad():
+        cost = torch.tensor(D, dtype=torch.float64, requires_grad=True)
+        value = soft_dtw_of(cost, gamma)
+    (E,) = torch.autograd.grad(value, cost)
+    return E.tolist()
+
+
+def soft_dtw_of(cost: Tensor, gamma: float) -> Tensor:
     rows, columns = cost.shape
     R = {(0, 0): torch.zeros((), dtype=torch.float64)}
     for i in range(1, rows + 1):
         for j in range(1, columns + 1):
             before = torch.stack([R[k] for k in ((i - 1, j - 1), (i - 1, j), (i, j - 1)) if k in R])
             R[i, j] = cost[i - 1, j - 1] - gamma * torch.logsumexp(before / -gamma, dim=0)
-    (E,) = torch.autograd.grad(R[rows, columns], cost)
-    return E.tolist()
+    return R[rows, columns]
 
 
 def evidence(block: Evidence, attended: Tensor, affinity: float, word: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from model import hub
 from model.training import trunks
 
 
@@ -110,12 +111,10 @@ def test_unreachable_index_names_the_offline_choice(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("part", ["roberta", "ast"])
 def test_unreachable_hub_names_the_offline_choice(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
+    def offline(*_: object, **__: object) -> Path:
+        raise OSError("offline")
 
-    def offline(*_: object, **__: object) -> str:
-        raise huggingface_hub.errors.LocalEntryNotFoundError("offline")
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
+    monkeypatch.setattr(hub, "fetch", offline)
     with pytest.raises(trunks.TrunkUnavailableError) as caught:
         trunks.roberta_state(tmp_path) if part == "roberta" else trunks.ast_state(tmp_path)
     assert str(tmp_path) in caught.value.hint and "compact" in caught.value.hint

@@ -1,0 +1,263 @@
+"""Checkpoints: what is saved is what is loaded, what is altered is refused, and nobody waits for a network."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model import checkpoint, hub
+from model.checkpoint import CheckpointError
+from model.retriever import Retriever
+from tests.model.samples import TEXTS, clip, fresh_tiny, tiny, token_set
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint")
+    tiny().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "copy"))
+
+
+def test_a_checkpoint_holds_all_that_it_needs(saved: Path) -> None:
+    assert {path.name for path in saved.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "MODEL_CARD.md",
+    }
+
+
+def test_what_is_loaded_is_what_was_saved(saved: Path) -> None:
+    loaded, clips = Retriever.from_pretrained(saved), [clip(1), clip(2, seconds=0)]
+    assert not loaded.training and loaded.config == tiny().config
+    for name, value in tiny().state_dict().items():
+        stored = value.half().to(value.dtype) if value.is_floating_point() else value
+        assert torch.equal(loaded.state_dict()[name], stored)
+    before, after = (retriever.encode_clips(clips) for retriever in (tiny(), loaded))
+    np.testing.assert_allclose(before[0].audio_times, after[0].audio_times)
+    scores = [
+        retriever.rerank(retriever.encode_text(TEXTS), 1, clips).fused
+        for retriever, clips in zip((tiny(), loaded), (before, after), strict=True)
+    ]
+    np.testing.assert_allclose(scores[0], scores[1], atol=0.02)  # weights are stored as fp16
+    again = Retriever.from_pretrained(saved).encode_clips(clips)
+    assert [item.to_bytes() for item in after] == [item.to_bytes() for item in again]
+
+
+def test_query_only_equals_the_whole(saved: Path) -> None:
+    whole, part = Retriever.from_pretrained(saved), Retriever.from_pretrained(saved, query_only=True)
+    items = [token_set(1), token_set(2, 0, 4)]
+    texts = whole.encode_text(TEXTS), part.encode_text(TEXTS)
+    assert torch.equal(texts[0].tokens, texts[1].tokens)
+    np.testing.assert_array_equal(whole.rerank(texts[0], 1, items), part.rerank(texts[1], 1, items))
+    np.testing.assert_array_equal(whole.coarse_vectors(items), part.coarse_vectors(items))
+    assert whole.fingerprint == part.fingerprint and whole.name == part.name
+    assert not any(name.startswith(("video.", "audio.")) for name in part.state_dict())
+    with pytest.raises(CheckpointError, match="cannot be saved"):
+        part.save_pretrained(saved)
+
+
+def test_loading_leaves_the_callers_random_numbers_alone(saved: Path) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    Retriever.from_pretrained(saved)
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_the_card_travels_with_the_checkpoint(copy: Path, tmp_path: Path) -> None:
+    (copy / "MODEL_CARD.md").write_text("# Card\n")
+    loaded = Retriever.from_pretrained(copy)
+    loaded.save_pretrained(tmp_path / "again")
+    assert (tmp_path / "again" / "MODEL_CARD.md").read_text() == "# Card\n"
+    (copy / "MODEL_CARD.md").unlink()
+    assert Retriever.from_pretrained(copy).card == ""
+
+
+# Fingerprints
+
+
+def test_the_fingerprint_is_the_same_in_memory_and_on_disk(tmp_path: Path) -> None:
+    retriever = fresh_tiny()
+    retriever.save_pretrained(tmp_path)
+    assert retriever.fingerprint == Retriever.from_pretrained(tmp_path).fingerprint
+    assert len(retriever.fingerprint) == 16 and int(retriever.fingerprint, 16) >= 0
+
+
+def test_the_fingerprint_changes_with_weights(tmp_path: Path) -> None:
+    retriever = fresh_tiny()
+    retriever.save_pretrained(tmp_path / "before")
+    before = retriever.fingerprint
+    retriever.train()
+    with torch.no_grad():
+        retriever.audio.project.bias[0] += 0.5
+    retriever.eval()
+    assert retriever.fingerprint != before
+    retriever.save_pretrained(tmp_path / "after")
+    assert Retriever.from_pretrained(tmp_path / "after").fingerprint != before
+
+
+def test_the_fingerprint_changes_with_what_changes_tokens_and_not_with_calibration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from dataclasses import replace
+
+    config = tiny().config
+    before = checkpoint.fingerprint(config, "0" * 64)
+    calibrated = replace(config, confidence=replace(config.confidence, high=0.99))
+    assert checkpoint.fingerprint(calibrated, "0" * 64) == before
+    shorter = replace(config, audio=replace(config.audio, max_tokens=32))
+    assert len({before, checkpoint.fingerprint(shorter, "0" * 64), checkpoint.fingerprint(config, "1" * 64)}) == 3
+    for version in ("TOKEN_FORMAT", "TRANSFORM_VERSION", "SAMPLER_VERSION"):
+        with monkeypatch.context() as changed:
+            changed.setattr(checkpoint, version, 99)
+            assert checkpoint.fingerprint(config, "0" * 64) != before
+
+
+# Damage
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_missing_file_is_named(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(CheckpointError) as caught:
+        Retriever.from_pretrained(copy)
+    assert name in caught.value.message and "git checkout" in caught.value.hint
+    assert caught.value.code == "bad_checkpoint" and caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_single_flipped_bit_is_noticed(copy: Path, name: str) -> None:
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(data)
+    for query_only in (False, True):
+        with pytest.raises(CheckpointError, match="was altered"):
+            Retriever.from_pretrained(copy, query_only=query_only)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", "3", '{"config": {}}', '{"config": null, "sha256": {}}', "\udcff"]
+)
+def test_a_config_that_is_none_is_refused(copy: Path, text: str) -> None:
+    from model.errors import HtavError
+
+    (copy / "config.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(HtavError, match=r"config") as caught:
+        Retriever.from_pretrained(copy)
+    assert caught.value.code in {"bad_checkpoint", "bad_config"} and caught.value.hint
+
+
+def test_a_digest_that_was_struck_out_does_not_open_the_door(copy: Path) -> None:
+    values = json.loads((copy / "config.json").read_text())
+    del values["sha256"]["tokenizer.json"]
+    (copy / "config.json").write_text(json.dumps(values))
+    (copy / "tokenizer.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="was altered"):
+        Retriever.from_pretrained(copy)
+
+
+def test_weights_of_another_shape_are_refused(copy: Path) -> None:
+    values = json.loads((copy / "config.json").read_text())
+    values["config"]["audio"]["lstm_hidden"] = 8
+    (copy / "config.json").write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match="do not fit"):
+        Retriever.from_pretrained(copy)
+
+
+def test_what_is_no_safetensors_file_is_refused(copy: Path) -> None:
+    (copy / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        checkpoint.read_weights(copy, query_only=False)
+
+
+# The model hub
+
+
+@pytest.mark.parametrize("name", ["no-such-folder", "./no/such", "/no/such/folder", "~/none", "a/b/c"])
+def test_a_folder_that_is_not_there_is_not_sought_on_the_hub(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: object) -> None:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr(hub, "fetch", asked)
+    with pytest.raises(CheckpointError, match="there is no checkpoint folder"):
+        Retriever.from_pretrained(name)
+
+
+def test_offline_a_hub_id_fails_at_once_and_says_what_to_do(tmp_path: Path) -> None:
+    code = (
+        "import time\nfrom model.checkpoint import CheckpointError, resolve\nstart = time.perf_counter()\n"
+        "try:\n    resolve('someone/something')\nexcept CheckpointError as err:\n"
+        "    assert 'embedded' in err.hint and 'someone/something' in err.message\n"
+        "    assert time.perf_counter() - start < 5\nelse:\n    raise SystemExit('found')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
+        env={"PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unreachable_hub_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hub.HfApi, "model_info", unreachable)
+    start = time.perf_counter()
+    with pytest.raises(CheckpointError, match="could not be fetched"):
+        checkpoint.resolve("someone/something")
+    assert time.perf_counter() - start < 5
+
+
+def unreachable(*_: object, timeout: float, **__: object) -> None:
+    assert timeout <= 10
+    raise ConnectionError("no route to host")
+
+
+def test_a_hub_checkpoint_is_loaded_from_one_commit(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Info:
+        sha = "c0ffee"
+
+    def download(name: str, file: str, *, revision: str, local_files_only: bool, etag_timeout: float) -> str:
+        assert (name, revision, local_files_only) == ("someone/something", "c0ffee", False) and etag_timeout <= 10
+        return str(shutil.copy(saved / file, tmp_path / file))
+
+    monkeypatch.setattr(hub.HfApi, "model_info", lambda *_, **__: Info)
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+    assert Retriever.from_pretrained("someone/something").fingerprint == Retriever.from_pretrained(saved).fingerprint
+
+
+# What serving needs
+
+
+def test_the_query_path_imports_no_encoder_library(saved: Path) -> None:
+    code = (
+        "import sys\nfrom model import Retriever, TokenSet\nimport numpy as np\n"
+        f"retriever = Retriever.from_pretrained({str(saved)!r}, query_only=True)\n"
+        "text = retriever.encode_text(['a red dog'])\n"
+        "none = np.zeros((0, 32), np.int8), np.zeros(0, np.float32), np.zeros(0, np.float32)\n"
+        "item = TokenSet(*none, np.zeros(0, np.uint8), np.ones((3, 32), np.int8), *[np.ones(3, np.float32)] * 2)\n"
+        "retriever.rerank(text, 0, [item]); retriever.relevance(text, 0, item); retriever.explain(text, 0, item)\n"
+        "retriever.coarse_query(text); retriever.coarse_vectors([item])\n"
+        "heavy = {'transformers', 'timm', 'torchvision', 'torchaudio', 'accelerate'} & set(sys.modules)\n"
+        "raise SystemExit(', '.join(sorted(heavy)) or 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr

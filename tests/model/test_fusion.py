@@ -1,0 +1,219 @@
+"""The rerank: equal to the slow reference; a pair's score is its own; masks, not zeros, say what is missing."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.attention import ClipTokens
+from model.clips import collate, step_places
+from model.fusion import CoarseEncoder, FusionHead
+from model.text import TextEncoding
+from model.tokens import TokenSet, dequantise
+from tests.model import slow_reference
+from tests.model.samples import CELLS, WIDTH, query, scramble, tiny, token_set
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
+many = settings(max_examples=200, deadline=None, derandomize=True, database=None)
+
+
+def head(dtype: torch.dtype = torch.float32) -> FusionHead:
+    return tiny(dtype).fusion
+
+
+def fuse(
+    text: TextEncoding,
+    token_sets: Sequence[TokenSet],
+    dtype: torch.dtype = torch.float32,
+    pad: tuple[int, int] = (0, 0),
+) -> list[torch.Tensor]:
+    """Fused, video and audio scores [B, C]; `pad` adds that many invalid video and audio tokens, full of noise."""
+    clips = padded(collate(list(token_sets), CELLS, WIDTH), *pad)
+    clips = dataclasses.replace(clips, video=clips.video.to(dtype), audio=clips.audio.to(dtype))
+    network = head(dtype)
+    with torch.inference_mode():
+        return list(network(text, clips)[:3])
+
+
+def padded(clips: ClipTokens, video: int, audio: int) -> ClipTokens:
+    C, d = len(clips), clips.video.shape[2]
+    return ClipTokens(
+        torch.cat([clips.video, torch.randn(C, video, d)], dim=1),
+        torch.cat([clips.video_mask, torch.zeros(C, video, dtype=torch.bool)], dim=1),
+        torch.cat([clips.video_levels, torch.ones(C, video, dtype=torch.long)], dim=1),
+        torch.cat([clips.video_places, torch.rand(C, video)], dim=1),
+        torch.cat([clips.audio, torch.randn(C, audio, d)], dim=1),
+        torch.cat([clips.audio_mask, torch.zeros(C, audio, dtype=torch.bool)], dim=1),
+    )
+
+
+def reference(text: TextEncoding, row: int, item: TokenSet, dtype: torch.dtype) -> tuple[float, float, float]:
+    n = int(text.mask[row].sum())
+    clip = slow_reference.Clip(
+        torch.from_numpy(dequantise(item.video, item.video_scale)).to(dtype),
+        item.video_levels.tolist(),
+        step_places(len(item.video), CELLS).tolist(),
+        torch.from_numpy(dequantise(item.audio, item.audio_scale)).to(dtype),
+    )
+    network = head(dtype)
+    with torch.no_grad():
+        return slow_reference.scores(network, text.tokens[row, :n], text.pooled[row], clip)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_fast_rerank_equals_the_slow_reference(dtype: torch.dtype) -> None:
+    text = query([4, 1, 7], dtype=dtype)
+    items = [token_set(1), token_set(2, 1, 3), token_set(3, 2, 0), token_set(4, 0, 5), token_set(5, 3, 14)]
+    fast = fuse(text, items, dtype)
+    for row in range(3):
+        for place, item in enumerate(items):
+            slow = reference(text, row, item, dtype)
+            for found, expected in zip(fast, slow, strict=True):
+                assert float(found[row, place]) == pytest.approx(expected, abs=TOLERANCE[dtype])
+
+
+SHAPES = st.tuples(st.sampled_from([0, 1, 2, 4]), st.sampled_from([0, 1, 2, 5, 17]))
+
+
+@many
+@given(
+    pair=SHAPES,
+    mates=st.lists(SHAPES, min_size=1, max_size=4),
+    words=st.integers(0, 6),
+    other=st.integers(0, 9),
+    pad=st.tuples(st.integers(0, 7), st.integers(0, 7)),
+)
+def test_a_score_depends_on_its_pair_alone(
+    pair: tuple[int, int], mates: list[tuple[int, int]], words: int, other: int, pad: tuple[int, int]
+) -> None:
+    """Whatever else is in the batch, and however it is padded: alone and among others the same to 1e-5."""
+    seed = hash((pair, words)) % 1000
+    item = token_set(seed, *pair)
+    text = query([words, other], seed)
+    alone = fuse(text.row(0), [item])
+    crowd = [token_set(seed + 1 + place, *shape) for place, shape in enumerate(mates)]
+    at = seed % (len(crowd) + 1)
+    together = fuse(text, [*crowd[:at], item, *crowd[at:]], pad=pad)
+    for one, among in zip(alone, together, strict=True):
+        assert bool(among.isfinite().all())
+        assert abs(float(one[0, 0]) - float(among[0, at])) <= 1e-5
+    if pair == (0, 0) or words == 0:
+        assert [float(score) for score in alone] == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_padding_of_texts_and_clips_does_not_move_the_cosine(dtype: torch.dtype) -> None:
+    items = [token_set(seed, steps, sounds) for seed, (steps, sounds) in enumerate([(4, 9), (1, 1), (2, 30), (8, 60)])]
+    text = query([5, 2], dtype=dtype)
+    longer = query([5, 2, 12], seed=1, dtype=dtype)
+    widened = TextEncoding(
+        torch.cat([torch.cat([text.tokens, torch.randn(2, 7, WIDTH, dtype=dtype)], dim=1), longer.tokens[2:]]),
+        torch.cat([torch.cat([text.mask, torch.zeros(2, 7, dtype=torch.bool)], dim=1), longer.mask[2:]]),
+        torch.cat([text.pooled, longer.pooled[2:]]),
+        *([], [], []),
+    )
+    for place, item in enumerate(items):
+        alone = [fuse(text.row(row), [item], dtype) for row in range(2)]
+        together = fuse(widened, items, dtype, pad=(11, 5))
+        for row in range(2):
+            for one, among in zip(alone[row], together, strict=True):
+                assert abs(float(one[0, 0]) - float(among[row, place])) <= TOLERANCE[dtype]
+
+
+def test_without_sound_an_item_scores_as_its_pictures_alone() -> None:
+    text, silent = query([4, 2]), token_set(3, 4, 0)
+    fused, video, audio = fuse(text, [silent, token_set(4)])
+    assert torch.equal(fused[:, 0], video[:, 0]) and audio[:, 0].tolist() == [0.0, 0.0]
+    assert not torch.equal(fused[:, 1], video[:, 1])
+    whole = token_set(3, 4, 9)
+    masked = collate([whole], CELLS, WIDTH).only(("video",))
+    with torch.inference_mode():
+        torch.testing.assert_close(head()(text, masked).fused[:, 0], fuse(text, [whole])[1][:, 0])
+
+
+def test_without_pictures_an_item_scores_as_its_sound_alone() -> None:
+    text, unseen = query([4, 2]), token_set(3, 0, 9)
+    fused, video, audio = fuse(text, [unseen, token_set(4)])
+    assert torch.equal(fused[:, 0], audio[:, 0]) and video[:, 0].tolist() == [0.0, 0.0]
+
+
+def test_when_all_is_masked_the_score_is_zero_and_gradients_are_finite() -> None:
+    network = head()
+    clips = collate([token_set(1), token_set(2)], CELLS, WIDTH).only(())
+    text = query([3, 0])
+    tokens = text.tokens.requires_grad_()
+    pairs = network(dataclasses.replace(text, tokens=tokens), clips)
+    assert pairs.fused.tolist() == pairs.video.tolist() == pairs.audio.tolist() == [[0.0, 0.0]] * 2
+    (gradient,) = torch.autograd.grad(pairs.fused.sum(), tokens)
+    assert bool(gradient.isfinite().all())
+
+
+def test_permuting_queries_permutes_scores_and_nothing_else() -> None:
+    text = query([4, 2, 6])
+    order = torch.tensor([2, 0, 1])
+    turned = TextEncoding(text.tokens[order], text.mask[order], text.pooled[order], [], [], [])
+    items = [token_set(1), token_set(2, 0, 4), token_set(3, 2, 0)]
+    for before, after in zip(fuse(text, items), fuse(turned, items), strict=True):
+        torch.testing.assert_close(before[order], after, rtol=0, atol=1e-6)
+
+
+def test_scores_are_cosines() -> None:
+    for scores in fuse(query([4, 2, 6]), [token_set(seed) for seed in range(5)]):
+        assert float(scores.abs().max()) <= 1.0 + 1e-6 and float(scores.std()) > 0.0
+
+
+def test_half_precision_never_reaches_the_fusion() -> None:
+    text, clips = query([4, 2]), collate([token_set(1), token_set(2)], CELLS, WIDTH)
+    halves = dataclasses.replace(clips, video=clips.video.bfloat16(), audio=clips.audio.bfloat16())
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        found = head()(text, halves)
+        whole = dataclasses.replace(halves, video=halves.video.float(), audio=halves.audio.float())
+    with torch.inference_mode():
+        torch.testing.assert_close(found.fused, head()(text, whole).fused)
+    assert found.fused.dtype == torch.float32
+
+
+def test_the_gate_starts_at_one_and_every_word_counts_alike() -> None:
+    network = FusionHead(WIDTH, 3, 0.1).requires_grad_(False)
+    pairs = network(query([4, 2]), collate([token_set(1)], CELLS, WIDTH))
+    assert pairs.gate.unique().tolist() == [1.0]
+    torch.testing.assert_close(pairs.cls_weights[1], torch.tensor([0.5, 0.5, 0.0, 0.0]))
+
+
+# Coarse vectors
+
+
+def coarse() -> CoarseEncoder:
+    encoder = CoarseEncoder(WIDTH)
+    scramble(encoder)
+    return encoder
+
+
+def test_coarse_vectors_have_three_unit_parts_or_zeros() -> None:
+    clips = collate([token_set(1), token_set(2, 0, 5), token_set(3, 2, 0), token_set(4, 0, 0)], CELLS, WIDTH)
+    with torch.no_grad():
+        lengths = coarse().clips(clips).view(4, 3, WIDTH).norm(dim=-1)
+    expected = torch.tensor([[1.0, 1.0, 1.0], [0.0, 1.0, 1.0], [1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    torch.testing.assert_close(lengths, expected)
+
+
+def test_coarse_vectors_are_blind_to_padding() -> None:
+    items = [token_set(1, 1, 3), token_set(2, 8, 40)]
+    with torch.no_grad():
+        together = coarse().clips(padded(collate(items, CELLS, WIDTH), 5, 5))
+        alone = [coarse().clips(collate([item], CELLS, WIDTH))[0] for item in items]
+    torch.testing.assert_close(together, torch.stack(alone), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("modalities", "used"), [(("video", "audio"), [0, 1, 2]), (("video",), [0]), (("audio",), [1])]
+)
+def test_a_coarse_query_uses_the_parts_of_its_modalities(modalities: tuple[str, ...], used: list[int]) -> None:
+    with torch.no_grad():
+        parts = coarse().queries(query([3, 2]).pooled, modalities).view(2, 3, WIDTH).norm(dim=-1).numpy()
+    np.testing.assert_allclose(parts.sum(axis=1), [1.0, 1.0], rtol=1e-5)  # gates over unit vectors
+    assert (parts > 0).tolist() == [[place in used for place in range(3)]] * 2
