@@ -23,7 +23,6 @@ from model.data.items import ClipCache
 from model.data.manifest import normalised
 from model.training.batch import TrainBatch
 
-
 MAIN_TEXTS = 0.75  # how often an example is asked for by its own queries rather than by any kind of text
 
 
