@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import exists, func, or_, select, update
+from sqlalchemy import delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from indexer import failures
@@ -161,6 +161,8 @@ class Library:
             hidden = Video.state.in_((VideoState.MISSING, VideoState.DELETED))
             query = update(Video).where(shown, ~hidden, ~live_uri)
             session.execute(query.values(state=VideoState.MISSING, missing_since=moment))
+            any_clip = exists().where(Clip.video_id == Video.id)  # without file and clips there is nothing to return to
+            session.execute(delete(Video).where(~any_uri, ~any_clip, Video.state == VideoState.MISSING))
             lost = {row.video_id for row in gone}
             return sum(session.get_one(Video, video).state is VideoState.MISSING for video in lost)
 

@@ -96,7 +96,8 @@ def test_wrong_use_says_what_is_wrong_and_what_to_do(tmp_path: Path, monkeypatch
     run("index", status=2)
     monkeypatch.setenv("HTAV_MODEL", str(tmp_path / "no-checkpoint"))
     seen(tmp_path / "a.mp4")
-    assert "no-checkpoint" in refusal("index", tmp_path / "a.mp4").message
+    error = run("index", tmp_path / "a.mp4", status=3).exception
+    assert isinstance(error, HtavError) and "no-checkpoint" in error.message
 
 
 def test_an_unwritable_data_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
