@@ -5,7 +5,7 @@ HtavError
 ├── indexer.*  a file, the disk or the index cannot be used
 └── app.*      the command line or the service was asked for something it cannot do
 
-Each error says what is wrong (`message`) and what to do (`hint`), and carries a stable `code` that programs can rely on.
+Each error says what is wrong (`message`) and what to do (`hint`), and carries a stable `code` for programs.
 This module must stay free of heavy imports: the decoding child processes load it.
 """
 

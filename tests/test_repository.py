@@ -138,7 +138,7 @@ def code_in(node: ast.expr | None) -> str | None:
 
 
 def codes_of(tree: ast.AST) -> set[str]:
-    """Codes that a module can report: attributes, `code="..."`, `...Error("code", ...)`, members of `...Code` literals."""
+    """Codes that a module can report: attributes, `code="..."`, `...Error("code", ...)`, members of `...Code`."""
     found: set[str | None] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
