@@ -8,7 +8,7 @@ used.
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -41,11 +41,19 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show versions and licences.")
     ] = False,
 ) -> None:
     """Find the moment in your videos that answers a sentence."""
+    context.obj = {"shortlister": _service_shortlist}
+
+
+def _service_shortlist(*arguments: Any) -> Any:
+    from app.evaluation import service_shortlist
+
+    return service_shortlist(*arguments)
 
 
 @app.command()

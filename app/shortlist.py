@@ -5,7 +5,7 @@ size until it holds as many videos as the page shows, or 500 clips.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,19 @@ def shortlist(
     snapshot: Snapshot, vector: NDArray[np.float32], *, size: int, videos: int, allow: NDArray[np.int64] | None
 ) -> list[ClipRow]:
     """Clips to rerank, the coarse index's best first; `videos` is how many different ones are wanted."""
-    available = min(snapshot.clips if allow is None else len(allow), REACH)
+
+    def best(reach: int) -> Sequence[ClipRow]:
+        return snapshot.clip_rows(snapshot.search(vector, reach, allow)[1])
+
+    return grown(best, snapshot.clips if allow is None else len(allow), size=size, videos=videos)
+
+
+def grown(best: Callable[[int], Sequence[ClipRow]], clips: int, *, size: int, videos: int) -> list[ClipRow]:
+    """The shortlist out of `best(reach)`, the first `reach` of `clips` clips, reaching further until it is full."""
+    available = min(clips, REACH)
     reach = min(available, OVERFETCH * size)
     while True:
-        _, ids = snapshot.search(vector, reach, allow)
-        chosen = pick(snapshot.clip_rows(ids), size, videos)
+        chosen = pick(best(reach), size, videos)
         short_of_videos = len({row.video_id for row in chosen}) < videos
         short_of_clips = len(chosen) < size and reach < OVERFETCH**2 * size
         if reach >= available or len(chosen) >= MAX_SHORTLIST or not (short_of_videos or short_of_clips):
