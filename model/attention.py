@@ -17,6 +17,7 @@ from entmax import entmax_bisect
 from torch import Tensor, nn
 
 from model.alignment import alignment_rows, expected_alignment
+from model.threshold import entmax
 
 SCALES = 3  # temporal scales: frame, clip third, whole clip
 _LOWEST_TEMPERATURE = 0.03  # exp((cos - 1) / tau) stays a normal float32 number for every cosine
@@ -168,17 +169,20 @@ def temporal_scales(clips: ClipTokens, levels: int) -> tuple[Tensor, Tensor, Ten
     of_level = F.one_hot(clips.video_levels.long().clamp(max=levels - 1), levels).to(clips.video.dtype)
     of_level = of_level * clips.video_mask.unsqueeze(-1)  # [C, V, levels]
     third = F.one_hot((clips.video_places * 3).long().clamp(0, 2), 3).to(clips.video.dtype)
-    single = torch.diag_embed(clips.video_mask.to(clips.video.dtype))
+    single = clips.video_mask.to(clips.video.dtype)
     thirds = torch.einsum("cvl,cvt->cltv", of_level, third).flatten(1, 2)
-    share = torch.cat([single, thirds, of_level.transpose(1, 2)], dim=1)  # [C, K, V]
-    count = share.sum(dim=2, keepdim=True)
-    share = share / torch.where(count > 0, count, 1.0)
+    pooled = torch.cat([thirds, of_level.transpose(1, 2)], dim=1)  # thirds and whole clip of each level, [C, 4 L, V]
+    count = pooled.sum(dim=2, keepdim=True)
+    pooled = pooled / torch.where(count > 0, count, 1.0)
+    keys = torch.cat([clips.video * single.unsqueeze(-1), pooled @ clips.video], dim=1)
+    share = torch.cat([torch.diag_embed(single), pooled], dim=1)
+    present = torch.cat([clips.video_mask.unsqueeze(-1), count > 0], dim=1)
     level_of_key = torch.arange(levels, device=clips.video.device)
     coarse = torch.cat([level_of_key.repeat_interleave(3) + levels, level_of_key + 2 * levels])
     groups = torch.cat(
         [F.pad(of_level, (0, (SCALES - 1) * levels)), F.one_hot(coarse, SCALES * levels).expand(C, -1, -1)], dim=1
     )
-    return share @ clips.video, groups * (count > 0), share
+    return keys, groups * present, share
 
 
 class AudioTextAttention(nn.Module):
@@ -229,6 +233,8 @@ class AudioTextAttention(nn.Module):
         B, C, N, A = cosine.shape
         scores = (self.scale * cosine).masked_fill(~audio_mask[None, :, None, :], -1e4)
         scores = torch.cat([scores, self.null.expand(B, C, N, 1)], dim=-1)
+        if not torch.is_grad_enabled():
+            return entmax(scores, float(self.alpha))[..., :A] * audio_mask[None, :, None, :]
         halvings = 12 if self.training else 24 if scores.dtype == torch.float32 else 53  # as far as the type resolves
         weights: Tensor = entmax_bisect(scores, self.alpha, dim=-1, n_iter=halvings)
         return weights[..., :A] * audio_mask[None, :, None, :]

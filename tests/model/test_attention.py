@@ -5,10 +5,12 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
+from entmax import entmax_bisect
 from torch import Tensor
 
 from model.attention import AudioTextAttention, ClipTokens, VideoTextAttention, temporal_scales
 from model.clips import collate
+from model.threshold import entmax
 from tests.model import slow_reference
 from tests.model.samples import CELLS, WIDTH, fresh_tiny, query, scramble, token_set
 
@@ -99,6 +101,19 @@ def test_threshold_equals_a_slow_entmax_with_exact_zeros() -> None:
         values = [float(block.scale) * value for value in expected] + [float(block.null)]
         torch.testing.assert_close(row, row.new_tensor(slow_reference.entmax(values, float(block.alpha))[:-1]))
     assert int((found == 0.0).sum()) > 20  # not merely small
+
+
+@pytest.mark.parametrize("alpha", [1.05, 1.2, 1.5, 1.9, 2.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_threshold_in_service_equals_that_of_training(alpha: float, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(4)
+    for spread in (0.0, 1.0, 10.0, 40.0):
+        scores = spread * torch.randn(20, 65, generator=generator, dtype=torch.float64)
+        scores[:, 40:50] = -1e4  # padding
+        expected = entmax_bisect(scores, torch.tensor(alpha, dtype=torch.float64), dim=-1, n_iter=80)
+        found = entmax(scores.to(dtype), alpha).double()
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 if dtype == torch.float32 else 1e-9)
+        assert float(found[:, 40:50].abs().sum()) == 0.0
 
 
 def test_the_null_token_takes_the_mass_when_nothing_is_relevant() -> None:
