@@ -25,6 +25,7 @@ from indexer.lease import Lease
 from indexer.pipeline import index_paths
 from indexer.snapshot import open_current
 from indexer.tables import Job, JobState, VideoState
+from indexer.worker import run_worker
 from model import Retriever
 from model.media import clip_windows
 from tests.indexer.library_files import Bench, cut, heard, seen, seen_and_heard, small_library
@@ -394,6 +395,22 @@ def test_two_runs_wait_for_each_other(bench: Bench, library: Path, retriever: Re
     lock.close()
     thread.join(200)
     assert vars(results[0].counts) == counts(found=3, encoded=3)
+
+
+def test_a_job_that_a_worker_took_first_is_waited_for(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (library / "bad.mp4").write_bytes(b"no media" * 100)
+
+    def beaten(catalog: Catalog, settings: IndexSettings, job_id: str) -> Lease | None:
+        monkeypatch.undo()
+        run_worker(settings, once=True, load=lambda _: bench.retriever)
+        return jobs.claim(catalog, settings, job_id)
+
+    monkeypatch.setattr("indexer.pipeline.jobs.claim", beaten)
+    report = bench.index(library)
+    assert vars(report.counts) == counts(found=4, encoded=3, failed=1)
+    assert [failure.code for failure in report.failed] == ["damaged"] and report.took_s > 0 and report.snapshot
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 200.0) -> None:
