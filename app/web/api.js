@@ -24,7 +24,7 @@ async function call(path, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new Problem({ title: "The service does not answer", hint: "It may have stopped. Start it with `htav serve`, then try again." });
   }
-  if (response.ok) return response;
+  if (response.ok) return response.json();
   throw await problemOf(response);
 }
 
@@ -45,17 +45,7 @@ async function problemOf(response) {
   });
 }
 
-async function json(path, options) {
-  return (await call(path, options)).json();
-}
-
 export const search = (body, signal) =>
-  json("v1/search", { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" }, signal });
-export const similar = (videoId, limit, signal) => json(`v1/videos/${encodeURIComponent(videoId)}/similar?limit=${limit}`, { signal });
-export const version = () => json("version");
-
-/** An address for <img> and <video>: they cannot send a key, so with one in use the bytes are fetched here. */
-export async function mediaAddress(address) {
-  if (!sessionStorage.getItem(KEY)) return address;
-  return URL.createObjectURL(await (await call(address)).blob());
-}
+  call("v1/search", { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" }, signal });
+export const similar = (videoId, limit, signal) => call(`v1/videos/${encodeURIComponent(videoId)}/similar?limit=${limit}`, { signal });
+export const version = () => call("version");

@@ -1,6 +1,5 @@
 // Plays one moment inside a card, stops at its end, and lets only one card sound at a time.
 
-import { mediaAddress } from "./api.js";
 import { element } from "./dom.js";
 
 let current = null;
@@ -28,9 +27,9 @@ function open(screen, moment, title) {
       video.pause();
     }
   });
-  const unplayable = () => screen.replaceChildren(element("p.unplayable", {}, "This browser cannot play the file. ", element("a", { href: address, download: "" }, "Download it")));
-  video.addEventListener("error", unplayable);
-  mediaAddress(address).then((playable) => (video.src = `${playable}#t=${moment.start_s}`), unplayable);
+  const download = element("a", { href: address, download: "" }, "Download it");
+  video.addEventListener("error", () => screen.replaceChildren(element("p.unplayable", {}, "This browser cannot play the file. ", download)));
+  video.src = `${address}#t=${moment.start_s}`;
   screen.replaceChildren(video);
   return video;
 }

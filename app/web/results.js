@@ -1,6 +1,5 @@
 // One card a result: thumbnail, title, confidence, what picture and sound contributed, and the moments to play.
 
-import { mediaAddress } from "./api.js";
 import { clock, element, fromTo, svg } from "./dom.js";
 import { play } from "./player.js";
 
@@ -19,9 +18,8 @@ function screenOf(result, start) {
   const moment = result.moments[0];
   const screen = element("div.screen");
   const image = element("img", { alt: "", loading: "lazy", decoding: "async" });
-  const withoutPicture = () => image.replaceWith(waveIcon()); // sound alone has no picture
-  image.addEventListener("error", withoutPicture);
-  mediaAddress(moment.thumbnail_url).then((address) => (image.src = address), withoutPicture);
+  image.addEventListener("error", () => image.replaceWith(waveIcon())); // sound alone has no picture
+  image.src = moment.thumbnail_url;
   const cover = element("button.cover", { type: "button", onclick: () => start(0) }, element("span", {}, playIcon()));
   cover.setAttribute("aria-label", `Play ${result.title} from ${clock(moment.start_s)}`);
   screen.append(image, cover, element("span.length", {}, fromTo(moment)));
