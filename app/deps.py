@@ -38,6 +38,20 @@ def permit(scope: Scope) -> Callable[..., None]:
     return check
 
 
+def permit_media(
+    service: ServiceDep,
+    video_id: Annotated[UUID, Path()],
+    key: Annotated[str | None, Security(api_key_header)],
+    token: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)],
+    expires: Annotated[int | None, Query(ge=0, le=2**53, description="From a search's answer")] = None,
+    signature: Annotated[str | None, Query(max_length=128, description="From a search's answer")] = None,
+) -> None:
+    """Lets through who may search, and links out of a search's answer: a picture in a page cannot send a key."""
+    if expires is not None and signature is not None and service.links.opens(str(video_id), expires, signature):
+        return
+    service.guard.check(key or (token.credentials if token else None), "search")
+
+
 VideoId = Annotated[UUID, Path(description="Id of a video", examples=[EXAMPLE_VIDEO])]
 JobId = Annotated[
     str,

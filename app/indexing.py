@@ -7,9 +7,21 @@ from pathlib import Path
 from sqlalchemy import and_, func, or_, select
 
 from app.config import Settings
+from app.problems import Conflict
 from app.schemas import FileProblem, JobOut
 from indexer import jobs
-from indexer.catalog import Catalog, FileFailure, Job, JobEvent, JobFile, MediaRoot, VideoState, VideoUri, file_path
+from indexer.catalog import (
+    Catalog,
+    FileFailure,
+    Job,
+    JobEvent,
+    JobFile,
+    JobState,
+    MediaRoot,
+    VideoState,
+    VideoUri,
+    file_path,
+)
 from indexer.errors import PathNotFound
 from indexer.failures import is_settled
 from indexer.scan import Scope, resolve
@@ -39,6 +51,16 @@ def submit(catalog: Catalog, settings: Settings, paths: Sequence[str]) -> str:
                 raise PathNotFound(f"There is nothing at {path[:200]}.", "Give a path inside a media root.")
             wanted.append(file_path(str(scope.root), scope.path))
     return jobs.submit(catalog, list(dict.fromkeys(wanted)))
+
+
+def retry(catalog: Catalog, job_id: str) -> str:
+    """Queue a job for what a finished one left undone. Raises Conflict when there is nothing to try again."""
+    job = jobs.get(catalog, job_id)
+    if job.state not in jobs.FINISHED:
+        raise Conflict(f"The job is {job.state}.", "Wait for its end, or cancel it first.")
+    if job.state is JobState.DONE:
+        raise Conflict("No file of this job failed.", "To look for changed files, POST /v1/index-jobs again.")
+    return jobs.retry(catalog, job_id)
 
 
 def _known(catalog: Catalog, scope: Scope) -> bool:

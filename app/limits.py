@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.problems import AppError, BadRequest, BodyTooLarge, Forbidden, RequestTimeout, error_response
+from app.problems import AppError, BadRequest, BodyTooLarge, Forbidden, RequestTimeout, Unavailable, error_response
 
 UPLOAD = ("POST", "/v1/videos")
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
@@ -73,6 +73,29 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return replayed
+
+
+class Wall:
+    """503 when `most` requests are under way: far more than the queue admits, fewer than would exhaust the process."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self.app = app
+        self.most = most
+        self.inside = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if self.inside >= self.most:
+            error = Unavailable("Too many requests are under way.", "Ask again after Retry-After seconds.")
+            await error_response(error, scope["path"])(scope, receive, send)
+            return
+        self.inside += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.inside -= 1
 
 
 class Origin:

@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 
 from app import about, docs, problems
 from app.config import Settings
-from app.limits import BodyLimit, Origin
+from app.limits import BodyLimit, Origin, Wall
 from app.openapi import complete, with_live_examples
 from app.problems import CrashBoundary
 from app.routes import jobs, ops, search, videos
@@ -49,6 +49,7 @@ def create_app(
         middleware=[
             Middleware(RequestLog, metrics=service.metrics, closing=lambda: service.draining),
             Middleware(CrashBoundary),
+            Middleware(Wall, most=settings.limit_concurrency),
             Middleware(Origin, hosts=hosts(settings)),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s),
         ],

@@ -100,13 +100,16 @@ class Guard:
                 self._read_at = time.monotonic()
             return self._keys
 
+    @property
+    def active(self) -> bool:
+        """Whether a key is asked for now."""
+        return self._required is not False and bool(self._required or self.keys())
+
     def check(self, presented: str | None, scope: Scope) -> Key | None:
         """The key that may do this, or None where none is asked for."""
-        if self._required is False:
+        if not self.active:
             return None
         keys = self.keys()
-        if not keys and not self._required:
-            return None
         if presented is None:
             raise Unauthorized(
                 "An API key is needed.", "Send it in the X-API-Key header; make one with `htav key add`."

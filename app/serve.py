@@ -108,7 +108,7 @@ def serve(settings: Settings, *, worker: bool = True) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            limit_concurrency=settings.limit_concurrency,
+            limit_concurrency=2 * settings.limit_concurrency,  # connections; requests are counted by `limits.Wall`
             timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         )
         server = Server(config, service)

@@ -16,6 +16,7 @@ from sqlalchemy import func, select
 from app.config import Settings
 from app.engine import Engine, Terms
 from app.library import Library
+from app.links import Links
 from app.problems import Unavailable
 from app.schemas import SearchRequest, SearchResponse
 from app.search import Encoded, Searcher
@@ -60,6 +61,7 @@ class Service:
         self.guard = Guard(
             self.catalog, required=settings.require_api_key, requests_per_minute=settings.requests_per_minute
         )
+        self.links = Links()
         self.failure: HtavError | None = None
         self._search: Search | None = None
         self._on_failure = on_failure

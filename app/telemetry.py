@@ -65,7 +65,7 @@ class Metrics:
 class RequestLog:
     """ASGI middleware: gives each request its id, counts it, and writes its one line.
 
-    While the service is `closing`, answers also close their connection: a client must not send on one that is about to go.
+    While the service is `closing`, answers also close their connection: nobody should send on one about to go.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, closing: Callable[[], bool] = lambda: False) -> None:

@@ -87,12 +87,12 @@ def cancel_index_job(job_id: JobId, service: ServiceDep) -> JobOut:
     dependencies=[writes],
     status_code=202,
     response_model=JobAccepted,
-    responses=documented(404),
+    responses=documented(404, 409),
     summary="Try a job's failed files again",
 )
 def retry_index_job(job_id: JobId, service: ServiceDep) -> Response:
     """A new job for what this one left undone."""
-    return _accepted(jobs.retry(service.catalog, job_id))
+    return _accepted(indexing.retry(service.catalog, job_id))
 
 
 @router.get(

@@ -34,10 +34,13 @@ async def search(body: SearchRequest, request: Request, service: ServiceDep) -> 
         await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
             raise ClientLeft
-        return await answer
+        response = await answer
     finally:
         left.cancel()
         answer.cancel()
+    if await run_in_threadpool(lambda: service.guard.active):
+        service.links.sign(response.results)
+    return response
 
 
 async def _disconnected(request: Request) -> None:
@@ -75,5 +78,7 @@ def _similar(service: Service, video_id: str, limit: int) -> SimilarResponse:
         )
         for rank, neighbour in enumerate(similar(service.library, snapshot, video_id, limit), 1)
     ]
+    if service.guard.active:
+        service.links.sign(results)
     body = {"video_id": video_id, "snapshot": snapshot.id, "model": snapshot.model, "results": results}
     return SimilarResponse.model_validate(body)

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from app import media, uploads
-from app.deps import Limit, ServiceDep, VideoId, permit
+from app.deps import Limit, ServiceDep, VideoId, permit, permit_media
 from app.problems import NotFound, documented
 from app.schemas import UploadAccepted, VideoList, VideoOut, VideoPatch
 from app.schemas.base import MAX_SECONDS
@@ -18,6 +18,7 @@ from indexer.catalog import VideoState
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
 reads, writes, deletes = Depends(permit("search")), Depends(permit("index")), Depends(permit("admin"))
+plays = Depends(permit_media)
 
 UPLOAD_BODY: dict[str, Any] = {
     "required": True,
@@ -123,13 +124,13 @@ def delete_video(
 @router.get(
     "/{video_id}/stream",
     operation_id="stream_video",
-    dependencies=[reads],
+    dependencies=[plays],
     response_class=FileResponse,
     responses=documented(404, 409, 416)
     | {200: {"content": {"video/*": BINARY}}, 206: {"content": {"video/*": BINARY}}},
     summary="The file itself",
 )
-@router.head("/{video_id}/stream", include_in_schema=False, dependencies=[reads])
+@router.head("/{video_id}/stream", include_in_schema=False, dependencies=[plays])
 def stream_video(video_id: VideoId, service: ServiceDep) -> Response:
     """Answers Range requests, so that a player can seek; `#t=start,end` in the address makes it play one moment."""
     path, _ = service.library.file(str(video_id))
@@ -139,7 +140,7 @@ def stream_video(video_id: VideoId, service: ServiceDep) -> Response:
 @router.get(
     "/{video_id}/thumbnail",
     operation_id="video_thumbnail",
-    dependencies=[reads],
+    dependencies=[plays],
     response_class=Response,
     responses=documented(404, 409) | {200: {"content": {"image/jpeg": BINARY}}},
     summary="A still picture",

@@ -182,16 +182,16 @@ def test_a_data_folder_without_permission(library: Library, tmp_path: Path) -> N
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(folder.stat().st_mode | 0o055)
     settings = library.settings.model_copy(update={"data_dir": locked})
-    me = os.geteuid()
+    me = os.getuid()
     if me == 0:
-        os.seteuid(65534)
+        os.setresuid(65534, 65534, 0)
     try:
         with pytest.raises(DataFolderUnusable, match="not writable") as serving:
             check_data_dir(settings)
         with pytest.raises(DataFolderUnusable, match="not writable"):
             search_document("dog", 1, settings)
     finally:
-        os.seteuid(me)
+        os.setresuid(me, me, me)
     assert serving.value.exit_code == 2 and "HTAV_DATA_DIR" in serving.value.hint
 
 

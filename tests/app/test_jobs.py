@@ -72,8 +72,10 @@ def test_a_failed_file_can_be_tried_again(roomy: Served, tiny_checkpoint: Path) 
     retried = client.post(f"/v1/index-jobs/{first}/retry")
     assert retried.status_code == 202
     assert retried.json()["job_id"] != first
+    problem(client.post(f"{retried.headers['location']}/retry"), 409, "conflict")
     work(roomy, tiny_checkpoint)
     assert client.get(retried.headers["location"]).json()["state"] == "done"
+    problem(client.post(f"{retried.headers['location']}/retry"), 409, "conflict")
 
 
 def test_jobs_are_listed_newest_first(roomy: Served) -> None:

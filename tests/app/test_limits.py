@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.app.conftest import Library, Served, problem, serve
+from tests.app.conftest import Library, Served, problem, serve, until
 
 QUERY = {"query": "a dog"}
 
@@ -135,3 +135,19 @@ def test_a_public_address_answers_to_any_name_unless_told_otherwise(library: Lib
     assert hosts(public) == []
     assert hosts(public.model_copy(update={"allowed_hosts": ["films.example"]})) == ["films.example"]
     assert "localhost" in hosts(library.settings)
+
+
+def test_the_wall_answers_in_the_one_shape(library: Library, tmp_path: Path) -> None:
+    with serve(library.copy(tmp_path, limit_concurrency=2).settings) as narrow:
+        slow = [socket.create_connection(("127.0.0.1", narrow.port)) for _ in range(2)]
+        try:
+            for connection in slow:
+                connection.sendall(head("Content-Length: 100"))
+            until(lambda: narrow.client.get("/livez").status_code == 503)
+            response = narrow.client.get("/livez")
+            problem(response, 503, "unavailable")
+            assert response.headers["retry-after"]
+        finally:
+            for connection in slow:
+                connection.close()
+        until(lambda: narrow.client.get("/livez").status_code == 200)

@@ -70,6 +70,25 @@ def test_each_scope_permits_its_own(guarded: Served, video_ids: dict[str, str]) 
                 problem(response, 403, "forbidden")
 
 
+def test_what_a_search_answers_can_be_shown_in_a_page(guarded: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture or a player sends no header: an address in an answer carries its permission, for its video alone."""
+    client, catalog = guarded.client, guarded.service.catalog
+    key = header(add_key(catalog, "reader", ["search"]))
+    results = client.post("/v1/search", json=QUERY, headers=key).json()["results"]
+    moment, other = results[0]["moments"][0], results[1]
+    assert client.get(moment["stream_url"]).status_code == 200
+    assert client.get(moment["thumbnail_url"]).status_code in (200, 404)
+    assert moment["stream_url"].rpartition("#")[2].startswith("t=")
+    query = moment["stream_url"].partition("?")[2].partition("#")[0]
+    problem(client.get(f"/v1/videos/{other['video_id']}/stream?{query}"), 401, "unauthorized")
+    problem(client.get(f"/v1/videos/{results[0]['video_id']}?{query}"), 401, "unauthorized")
+    problem(client.get(moment["stream_url"].replace("signature=", "signature=0")), 401, "unauthorized")
+    similar = client.get(f"/v1/videos/{other['video_id']}/similar", headers=key).json()["results"]
+    assert client.get(similar[0]["moments"][0]["stream_url"]).status_code == 200
+    monkeypatch.setattr("app.links.time.time", lambda: 4e9)
+    problem(client.get(moment["stream_url"]), 401, "unauthorized")
+
+
 def test_only_a_digest_is_kept(guarded: Served) -> None:
     key = add_key(guarded.service.catalog, "me", ["search"])
     assert key.startswith("htav_") and len(key) > 40
