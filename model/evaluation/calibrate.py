@@ -1,8 +1,8 @@
 """Confidence bands from held-out pairs: what a score is worth, measured on queries with and without an answer.
 
 Each query is asked twice: of the gallery as it is, and of the gallery without the items that answer it. The second is a
-query about nothing in the library. `low` is where nine in ten of those stay below, `medium` and `high` where the first
-result of an answerable query is right often enough.
+query about nothing in the library. `low` is where the two mistakes are equally likely: to call a right answer none, and to
+offer an answer to a query about nothing. `medium` and `high` are where first results are right often enough.
 """
 
 import dataclasses
@@ -23,7 +23,6 @@ from model.evaluation.gallery import encode_gallery
 from model.evaluation.queries import Query, gather_queries
 from model.retriever import Retriever
 
-ABSENT_BELOW_LOW = 0.9
 MEDIUM_RIGHT, HIGH_RIGHT = 0.6, 0.85
 
 Scores = NDArray[np.float64]
@@ -92,10 +91,21 @@ def outcomes(retriever: Retriever, data: Path, split: str, most: int, seed: int,
 
 def choose(found: Outcomes) -> ConfidenceConfig:
     """The bands for these outcomes. Each is at least as high as the one below it."""
-    low = float(np.quantile(found.absent, ABSENT_BELOW_LOW)) if len(found.absent) else 0.0
+    low = _equal_error(found)
     medium = max(low, _where_right(found, MEDIUM_RIGHT))
     high = max(medium, _where_right(found, HIGH_RIGHT))
     return ConfidenceConfig(high=round(high, 4), medium=round(medium, 4), low=round(low, 4))
+
+
+def _equal_error(found: Outcomes) -> float:
+    """The score below which as large a share of right answers lies as of the queries about nothing lies above."""
+    right = found.score[found.right]
+    if not len(right) or not len(found.absent):
+        return float(found.absent.max(initial=0.0)) + 1e-3
+    candidates = np.unique(np.concatenate([right, found.absent]))
+    refused = np.searchsorted(np.sort(right), candidates) / len(right)
+    offered = 1.0 - np.searchsorted(np.sort(found.absent), candidates) / len(found.absent)
+    return float(candidates[np.abs(refused - offered).argmin()])
 
 
 def _where_right(found: Outcomes, share: float) -> float:
