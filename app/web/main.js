@@ -7,9 +7,9 @@ import { card, skeletons } from "./results.js";
 import { explain } from "./why.js";
 
 const EXAMPLES = [
-  "a red fire engine in front of snowy mountains",
+  "a blue drum stands on a stage with red curtains",
   "the meeting moved to Tuesday",
-  "first a dog barks, then a bell rings",
+  "rain falls",
 ];
 const DEGRADED = {
   shortlist_reduced: "The service is busy: fewer clips were compared than usual.",
