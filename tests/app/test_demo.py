@@ -17,7 +17,8 @@ from model.data.synthesis.library import DEMO_QUERIES
 def write_library(folder: Path) -> None:
     """A library as far as `is_complete` can tell: files by name, and texts for today's queries."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [{"file": query.file, "texts": [query.text]} for query in DEMO_QUERIES]
+    files = {query.file: [other.text for other in DEMO_QUERIES if other.file == query.file] for query in DEMO_QUERIES}
+    lines = [{"file": file, "texts": texts} for file, texts in files.items()]
     for line in lines:
         (folder / str(line["file"])).write_bytes(b"media")
     (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
