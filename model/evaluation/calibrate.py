@@ -1,8 +1,8 @@
 """Confidence bands from held-out pairs: what a score is worth, measured on queries with and without an answer.
 
 Each query is asked twice: of the gallery as it is, and of the gallery without the items that answer it. The second is a
-query about nothing in the library. `low` is where the two mistakes are equally likely: to call a right answer none, and to
-offer an answer to a query about nothing. `medium` and `high` are where first results are right often enough.
+query about nothing in the library. `low` is where the two mistakes are equally likely: to call a right answer none, and
+to offer an answer to a query about nothing. `medium` and `high` are where first results are right often enough.
 """
 
 import dataclasses
@@ -37,8 +37,11 @@ class Outcomes:
     absent: Scores
 
     def joined(self, other: "Outcomes") -> "Outcomes":
-        pairs = ((self.score, other.score), (self.right, other.right), (self.absent, other.absent))
-        return Outcomes(*(np.concatenate(pair) for pair in pairs))
+        return Outcomes(
+            np.concatenate([self.score, other.score]),
+            np.concatenate([self.right, other.right]),
+            np.concatenate([self.absent, other.absent]),
+        )
 
 
 def calibrate(

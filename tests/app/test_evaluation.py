@@ -1,4 +1,4 @@
-"""The shortlist that `htav evaluate --mode service` is handed is the service's: bounded, spread over items, best first."""
+"""The shortlist of `htav evaluate --mode service` is the service's: bounded, spread over items, best first."""
 
 import numpy as np
 
