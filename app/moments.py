@@ -42,10 +42,15 @@ def find_moments(clips: Sequence[ClipRelevance], duration_s: float | None) -> li
     if not clips:
         return []
     best = max(clip.score for clip in clips)
-    worthy = [clip for clip in clips if clip.score == best or clip.score >= WORTH * best > 0]
+    worthy = [clip for clip in clips if is_worthy(clip.score, best)]
     spans = merge([span_of(clip) for clip in worthy])
     clamped = [clamp(span, duration_s) for span in spans]
     return sorted(clamped, key=lambda span: (-span.score, span.start_s))[:MAX_MOMENTS]
+
+
+def is_worthy(score: float, best: float) -> bool:
+    """Whether a clip of this score is worth showing beside its video's best."""
+    return score == best or score >= WORTH * best > 0
 
 
 def span_of(clip: ClipRelevance) -> Span:

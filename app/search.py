@@ -21,7 +21,7 @@ from app.cursors import Cursor, question_digest
 from app.engine import Terms
 from app.filters import admitted
 from app.library import Library, Shown
-from app.moments import ClipRelevance, Span, find_moments
+from app.moments import ClipRelevance, Span, find_moments, is_worthy
 from app.problems import Unprocessable
 from app.schemas import Explanation, ModalityScores, Moment, Pool, SearchRequest, SearchResponse, SearchResult, Took
 from app.schemas.base import Band
@@ -149,7 +149,8 @@ class _Answer:
         offset = self.cursor.offset if self.cursor else 0
         page = wanted[offset : offset + self.request.limit]
         with self.stages.measure("moments"):
-            results = [self._result(offset + place, clips) for place, clips in enumerate(page, 1)]
+            moments = self._moments(page)
+        results = [self._result(offset + place, clips, moments) for place, clips in enumerate(page, 1)]
         self._judge(scored)
         return SearchResponse(
             query_id=uuid.uuid4().hex[:16],
@@ -211,7 +212,7 @@ class _Answer:
     def _band(self, score: float) -> Band:
         return cast(Band, self.retriever.confidence(score))
 
-    def _result(self, rank: int, clips: list[Scored]) -> SearchResult:
+    def _result(self, rank: int, clips: list[Scored], moments: dict[str, list[Span]]) -> SearchResult:
         best, shown = clips[0], self.shown[clips[0].clip.video_id]
         return SearchResult(
             rank=rank,
@@ -221,20 +222,23 @@ class _Answer:
             score=round(best.score, 6),
             confidence=self._band(best.score),
             modality_scores=ModalityScores(video=_number(best.video), audio=_number(best.audio)),
-            moments=[moment(shown.id, span) for span in self._moments(clips, shown)],
+            moments=[moment(shown.id, span) for span in moments[shown.id]],
             explanation=self._explanation(best) if self.request.explain else None,
         )
 
-    def _moments(self, clips: list[Scored], shown: Shown) -> list[Span]:
-        worthy = [scored for scored in clips if scored is clips[0] or scored.score >= clips[0].score / 2 > 0]
-        relevances = []
-        for scored in worthy[:3]:
-            at = self.retriever.relevance(
-                self.encoded.text, self.encoded.row, scored.tokens, tuple(self.request.modalities)
-            )
-            clip = scored.clip
-            relevances.append(ClipRelevance(clip.start_s, clip.end_s, scored.score, at.times, at.scores))
-        return find_moments(relevances, shown.duration_s)
+    def _moments(self, page: list[list[Scored]]) -> dict[str, list[Span]]:
+        """The moments of each video of the page, from its clips that are not far behind its best."""
+        worthy = [scored for clips in page for scored in clips[:3] if is_worthy(scored.score, clips[0].score)]
+        curves: dict[str, list[ClipRelevance]] = {}
+        for start in range(0, len(worthy), SLICE):
+            part = worthy[start : start + SLICE]
+            tokens, modalities = [scored.tokens for scored in part], tuple(self.request.modalities)
+            found = self.retriever.relevances(self.encoded.text, self.encoded.row, tokens, modalities)
+            for scored, at in zip(part, found, strict=True):
+                clip = scored.clip
+                curve = ClipRelevance(clip.start_s, clip.end_s, scored.score, at.times, at.scores)
+                curves.setdefault(clip.video_id, []).append(curve)
+        return {video_id: find_moments(some, self.shown[video_id].duration_s) for video_id, some in curves.items()}
 
     def _explanation(self, best: Scored) -> Explanation:
         explanation = self.retriever.explain(self.encoded.text, self.encoded.row, best.tokens)

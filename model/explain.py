@@ -39,29 +39,37 @@ class Explanation:
         return {**self.__dict__, "frames": [{"t_s": time} for time in self.frames]}
 
 
-def relevance(head: FusionHead, text: TextEncoding, clip: ClipTokens, token_set: TokenSet) -> Relevance:
-    """Score every frame and audio token of one clip against one query (text without padding, B = C = 1).
+def relevances(head: FusionHead, text: TextEncoding, clips: ClipTokens, token_sets: list[TokenSet]) -> list[Relevance]:
+    """Score every frame and audio token of C clips against one query (text without padding, B = 1) in one pass.
 
     An instant's score is the token-weighted best cosine: over the frame's cells for pictures, and for sound over what
     survives the threshold and the alignment. The two are mixed by the share each modality has in the evidence.
     """
-    pair = head(text, clip)
-    weights = pair.cls_weights[0]  # [N]
+    pairs = head(text, clips)
+    return [_relevance(head, text, clips, pairs, place, token_set) for place, token_set in enumerate(token_sets)]
+
+
+def _relevance(
+    head: FusionHead, text: TextEncoding, clips: ClipTokens, pairs: PairScores, place: int, token_set: TokenSet
+) -> Relevance:
+    """The curve of clip number `place`."""
+    weights = pairs.cls_weights[0]  # [N]
+    V, A = len(token_set.video), len(token_set.audio)
     curves: list[tuple[NDArray[np.float32], NDArray[np.float32], float]] = []
-    if bool(clip.video_mask.any()):
+    if bool(clips.video_mask[place].any()):
         query = F.normalize(head.video_text.query(text.tokens[0]), dim=-1)
-        cosine = query @ F.normalize(clip.video[0], dim=-1).T  # [N, V]
+        cosine = query @ F.normalize(clips.video[place, :V], dim=-1).T  # [N, V]
         times, step = np.unique(token_set.video_times, return_inverse=True)
         by_step = torch.full((len(weights), len(times)), -1.0)
         by_step = by_step.scatter_reduce(1, torch.from_numpy(step).expand(len(weights), -1), cosine, "amax")
-        curves.append((times, (weights @ by_step).numpy(), float(pair.video[0, 0])))
-    if pair.audio_block is not None:
-        block = pair.audio_block
+        curves.append((times, (weights @ by_step).numpy(), float(pairs.video[0, place])))
+    if pairs.audio_block is not None and bool(clips.audio_mask[place].any()):
         query = F.normalize(head.audio_text.query(text.tokens[0]), dim=-1)
-        cosine = query @ F.normalize(clip.audio[0], dim=-1).T  # [N, A]
-        share = block.weights[0, 0] / block.weights[0, 0].amax(dim=1, keepdim=True).clamp(min=1e-6)
+        cosine = query @ F.normalize(clips.audio[place, :A], dim=-1).T  # [N, A]
+        attended = pairs.audio_block.weights[0, place, :, :A]
+        share = attended / attended.amax(dim=1, keepdim=True).clamp(min=1e-6)
         heard = (weights.unsqueeze(1) * share * cosine.clamp(min=0.0)).sum(dim=0)
-        curves.append((token_set.audio_times, heard.numpy(), float(pair.audio[0, 0])))
+        curves.append((token_set.audio_times, heard.numpy(), float(pairs.audio[0, place])))
     return _mixed(curves)
 
 

@@ -14,7 +14,7 @@ from model import checkpoint
 from model.attention import ClipTokens
 from model.clips import ClipInput, collate, encode
 from model.config import RetrieverConfig
-from model.explain import Explanation, Relevance, explain, relevance
+from model.explain import Explanation, Relevance, explain, relevances
 from model.fusion import CoarseEncoder, FusionHead, PairScores
 from model.text import TextEncoder, TextEncoding, load_tokenizer
 from model.tokens import TokenSet
@@ -177,7 +177,16 @@ class Retriever(nn.Module, ModelHubMixin):
         self, text: TextEncoding, row: int, token_set: TokenSet, modalities: tuple[str, ...] = BOTH
     ) -> Relevance:
         """How well each instant of a clip answers query `row`."""
-        return relevance(self.fusion, text.row(row), self.collate([token_set]).only(modalities), token_set)
+        return self.relevances(text, row, [token_set], modalities)[0]
+
+    @torch.inference_mode()
+    def relevances(
+        self, text: TextEncoding, row: int, token_sets: list[TokenSet], modalities: tuple[str, ...] = BOTH
+    ) -> list[Relevance]:
+        """`relevance` of several clips in one pass, which costs little more than one."""
+        if not token_sets:
+            return []
+        return relevances(self.fusion, text.row(row), self.collate(token_sets).only(modalities), token_sets)
 
     @torch.inference_mode()
     def explain(self, text: TextEncoding, row: int, token_set: TokenSet) -> Explanation:
