@@ -89,7 +89,7 @@ function showNotices(answer) {
   const unknown = (answer.unknown_words ?? []).map((word) => `“${word}”`).join(", ");
   const notices = answer.degraded.map((name) => notice("", DEGRADED[name], name === "unknown_words" && unknown));
   if (!answer.results.length) notices.push(notice("", "Nothing found", "Say it in other words, or take away a filter."));
-  else if (answer.best_confidence === "none") notices.push(notice("", "Nothing in the library really answers this", "These are the nearest."));
+  else if (answer.best_confidence === "none") notices.push(notice("", "No confident answer", "These are the nearest videos."));
   byId("notices").replaceChildren(...notices);
 }
 

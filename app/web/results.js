@@ -3,7 +3,7 @@
 import { clock, element, fromTo, svg } from "./dom.js";
 import { play } from "./player.js";
 
-const CONFIDENCE = { high: "High confidence", medium: "Medium confidence", low: "Low confidence", none: "No real match" };
+const CONFIDENCE = { high: "High confidence", medium: "Medium confidence", low: "Low confidence", none: "Not confident" };
 
 function playIcon() {
   return svg("svg", { viewBox: "0 0 24 24", width: 22, height: 22, "aria-hidden": "true" }, svg("path", { d: "M8 5.5v13l11-6.5z", fill: "currentColor" }));
