@@ -36,7 +36,8 @@ class IndexSettings(BaseSettings):
     min_free_bytes: int | None = Field(default=None, ge=0)
     max_duration_s: float = Field(default=24 * 3600.0, gt=0)
     threads: int = Field(default=2, ge=1)
-    batch_clips: int = Field(default=8, ge=1)
+    # larger batches fall out of the processor's cache: slower, and gigabytes more
+    batch_clips: int = Field(default=2, ge=1)
 
     max_attempts: int = Field(default=3, ge=1)
     lease_s: float = Field(default=60.0, gt=0)
