@@ -47,9 +47,10 @@ def submit(catalog: Catalog, settings: Settings, paths: Sequence[str]) -> str:
             wanted += roots
         else:
             scope = resolve(path, roots, owner=False)
-            if not scope.exists and not _known(catalog, scope):
+            known = [scope.root] if scope.exists else _remembered(catalog, scope, Path(path).is_absolute())
+            if not known:
                 raise PathNotFound(f"There is nothing at {path[:200]}.", "Give a path inside a media root.")
-            wanted.append(file_path(str(scope.root), scope.path))
+            wanted += [file_path(str(root), scope.path) for root in known]
     return jobs.submit(catalog, list(dict.fromkeys(wanted)))
 
 
@@ -63,13 +64,15 @@ def retry(catalog: Catalog, job_id: str) -> str:
     return jobs.retry(catalog, job_id)
 
 
-def _known(catalog: Catalog, scope: Scope) -> bool:
-    """Whether the catalog knows a file there: one that is gone from the disk may be asked for, to be marked missing."""
+def _remembered(catalog: Catalog, scope: Scope, absolute: bool) -> list[Path]:
+    """The roots below which the catalog knows a file there: one that is gone may be asked for, to be marked missing."""
     start = func.substr(VideoUri.path, 1, len(scope.path) + 1)
     below = or_(VideoUri.path == scope.path, start == f"{scope.path}/")
-    query = select(VideoUri.id).join(MediaRoot).where(MediaRoot.path == stored_name(scope.root), below).limit(1)
+    query = select(MediaRoot.path).join(VideoUri, VideoUri.root_id == MediaRoot.id).where(below).distinct()
+    if absolute:
+        query = query.where(MediaRoot.path == stored_name(scope.root))
     with catalog.session() as session:
-        return session.scalar(query) is not None
+        return [file_path(root, "") for root in session.scalars(query)]
 
 
 def job_out(catalog: Catalog, job: Job) -> JobOut:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.sse import format_sse_event
@@ -20,6 +20,16 @@ from indexer.catalog import JobState
 
 router = APIRouter(prefix="/v1/index-jobs", tags=["index jobs"])
 reads, writes = Depends(permit("search")), Depends(permit("index"))
+EVENT: dict[str, Any] = {
+    "type": "object",
+    "description": "One event; `data` is a JSON object",
+    "properties": {
+        "event": {"type": "string"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "id": {"type": "string"},
+        "retry": {"type": "integer"},
+    },
+}
 POLL_S = 0.25
 PING_S = 15.0
 
@@ -100,7 +110,7 @@ def retry_index_job(job_id: JobId, service: ServiceDep) -> Response:
     operation_id="index_job_events",
     dependencies=[reads],
     response_class=EventStream,
-    responses=documented(404) | {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses=documented(404) | {200: {"content": {"text/event-stream": {"schema": EVENT}}}},
     summary="Follow a job",
 )
 async def index_job_events(

@@ -19,7 +19,7 @@ from tests.app.test_docs import OPERATIONS
 
 EXAMPLES = int(os.environ.get("HTAV_API_EXAMPLES", "50"))
 HARD = settings(
-    max_examples=EXAMPLES,
+    max_examples=max(5, EXAMPLES // 2),  # half of them valid, half of them not
     deadline=None,
     derandomize=EXAMPLES <= 50,
     database=None,

@@ -40,7 +40,7 @@ def started(settings: Settings, *options: str) -> Iterator[tuple[subprocess.Pope
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+            process.communicate()
 
 
 def ready(client: httpx.Client) -> bool:
