@@ -9,7 +9,7 @@ import { explain } from "./why.js";
 const EXAMPLES = [
   "a blue drum stands on a stage with red curtains",
   "the meeting moved to Tuesday",
-  "rain falls",
+  "first a drum beats, then rain falls",
 ];
 const DEGRADED = {
   shortlist_reduced: "The service is busy: fewer clips were compared than usual.",

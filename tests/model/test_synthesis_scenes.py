@@ -231,4 +231,4 @@ def test_each_demo_query_names_one_file_and_its_true_time(query: Any, sample: Pa
     inside = [e for e in events if e["start_s"] >= query.start_s - 0.1 and e["end_s"] <= query.end_s + 0.1]
     assert inside, "the told span holds an event"
     if query.kind == "seen":
-        assert any("fire engine" in event["text"] and "snowy" in event["text"] for event in inside)
+        assert any("blue drum" in event["text"] and "red curtains" in event["text"] for event in inside)
