@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.filters import condition
 from app.problems import Conflict, NotFound
 from app.schemas import Filter, VideoOut
-from indexer.catalog import SEARCHABLE, Catalog, Clip, Video, VideoState, VideoUri, now
+from indexer.catalog import SEARCHABLE, Catalog, Clip, MediaRoot, Video, VideoState, VideoUri, file_path, now
 from indexer.config import IndexSettings
 from indexer.errors import UnknownVideo
 
@@ -39,14 +39,19 @@ class Library:
         self.catalog = catalog
 
     def shown(self, video_ids: Collection[str]) -> dict[str, Shown]:
-        """Those of the videos that a search may show now, by id."""
+        """Those of the videos that a search may show now, by id. In plain rows: every search waits for this."""
         ids = sorted(video_ids)
         found: dict[str, Shown] = {}
+        columns = (Video.id, Video.title, Video.duration_s, MediaRoot.path, VideoUri.path)
+        query = select(*columns).outerjoin(VideoUri, VideoUri.video_id == Video.id).outerjoin(MediaRoot)
+        query = query.where(Video.state.in_(SEARCHABLE)).order_by(VideoUri.missing_since.is_not(None), VideoUri.id)
         with self.catalog.session() as session:
             for start in range(0, len(ids), SQL_BATCH):
-                part = ids[start : start + SQL_BATCH]
-                query = select(Video).where(Video.id.in_(part), Video.state.in_(SEARCHABLE))
-                found |= {video.id: _shown(video) for video in session.scalars(query)}
+                for row in session.execute(query.where(Video.id.in_(ids[start : start + SQL_BATCH]))):
+                    video_id, title, duration_s, root, path = row
+                    if video_id not in found:  # a present file comes before a missing one
+                        file = None if path is None else file_path(root, path)
+                        found[video_id] = Shown(video_id, title, path or "", file, duration_s)
         return found
 
     def video(self, video_id: str) -> VideoOut:
@@ -125,12 +130,6 @@ def _get(session: Session, video_id: str) -> Video:
 def _present(video: Video) -> list[VideoUri]:
     """Files that are there, then those that are missing."""
     return sorted(video.uris, key=lambda uri: (uri.missing_since is not None, uri.id))
-
-
-def _shown(video: Video) -> Shown:
-    uris = _present(video)
-    uri, path = (uris[0].path, uris[0].file_path) if uris else ("", None)
-    return Shown(video.id, video.title, uri, path, video.duration_s)
 
 
 def _inside(uri: VideoUri) -> Path | None:

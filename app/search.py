@@ -33,7 +33,7 @@ from model.retriever import Retriever
 from model.text import TextEncoding
 from model.tokens import TokenSet
 
-SLICE = 32
+SLICE = 128
 BANDS: tuple[Band, ...] = ("none", "low", "medium", "high")
 
 
@@ -140,7 +140,6 @@ class _Answer:
             clips = self._shortlist(pool, allow)
         with self.stages.measure("fetch"):
             token_sets = self.snapshot.fetch([clip.clip_id for clip in clips])
-            self.shown = self.library.shown({clip.video_id for clip in clips})
         with self.stages.measure("rerank"):
             scored = self._rerank(clips, token_sets)
         ranked = group(scored)
@@ -149,8 +148,13 @@ class _Answer:
         offset = self.cursor.offset if self.cursor else 0
         page = wanted[offset : offset + self.request.limit]
         with self.stages.measure("moments"):
+            self.shown = self.library.shown({clips[0].clip.video_id for clips in page})
             moments = self._moments(page)
-        results = [self._result(offset + place, clips, moments) for place, clips in enumerate(page, 1)]
+        results = [
+            self._result(offset + place, clips, moments)
+            for place, clips in enumerate(page, 1)
+            if clips[0].clip.video_id in self.shown  # hidden a moment ago
+        ]
         self._judge(scored)
         return SearchResponse(
             query_id=uuid.uuid4().hex[:16],
@@ -194,8 +198,7 @@ class _Answer:
 
     def _rerank(self, clips: Sequence[ClipRow], token_sets: Sequence[TokenSet | None]) -> list[Scored]:
         """Score in slices, so that a deadline cuts the list short and not the answer off."""
-        fetched = zip(clips, token_sets, strict=True)
-        pairs = [(clip, tokens) for clip, tokens in fetched if tokens is not None and clip.video_id in self.shown]
+        pairs = [(clip, tokens) for clip, tokens in zip(clips, token_sets, strict=True) if tokens is not None]
         scored: list[Scored] = []
         for start in range(0, len(pairs), SLICE):
             if scored and time.monotonic() > self.terms.deadline:
@@ -238,7 +241,7 @@ class _Answer:
                 clip = scored.clip
                 curve = ClipRelevance(clip.start_s, clip.end_s, scored.score, at.times, at.scores)
                 curves.setdefault(clip.video_id, []).append(curve)
-        return {video_id: find_moments(some, self.shown[video_id].duration_s) for video_id, some in curves.items()}
+        return {key: find_moments(curves[key], shown.duration_s) for key, shown in self.shown.items()}
 
     def _explanation(self, best: Scored) -> Explanation:
         explanation = self.retriever.explain(self.encoded.text, self.encoded.row, best.tokens)

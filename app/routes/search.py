@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
 
 from app.deps import ServiceDep, VideoId, permit
 from app.problems import documented
@@ -16,12 +17,17 @@ from app.similar import similar
 router = APIRouter(prefix="/v1", tags=["search"], dependencies=[Depends(permit("search"))])
 
 
-class ClientLeft(Exception):
-    """Nobody is there to answer to."""
+CLIENT_LEFT = 499  # nobody reads it; it tells the metrics apart
 
 
-@router.post("/search", operation_id="search", responses=documented(409, 410), summary="Find moments by a sentence")
-async def search(body: SearchRequest, request: Request, service: ServiceDep) -> SearchResponse:
+@router.post(
+    "/search",
+    operation_id="search",
+    response_model=SearchResponse,
+    responses=documented(409, 410),
+    summary="Find moments by a sentence",
+)
+async def search(body: SearchRequest, request: Request, service: ServiceDep) -> SearchResponse | Response:
     """Videos that answer the sentence, best first, each with the moments where it does.
 
     Describe in English what is seen, said or heard. `confidence` says how far to trust a result: `none` means that
@@ -33,7 +39,7 @@ async def search(body: SearchRequest, request: Request, service: ServiceDep) -> 
     try:
         await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
-            raise ClientLeft
+            return Response(status_code=CLIENT_LEFT)
         response = await answer
     finally:
         left.cancel()
