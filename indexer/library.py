@@ -2,7 +2,7 @@
 
     comparison = library.compare(scopes, found)    # unchanged by (size, time), failed for good, or pending
     ruling = library.decide(task, content_hash)    # a pending file whose content is known now
-    library.hide_missing(scopes, found)            # last, so that a renamed file is never dark in between
+    library.hide_missing(scopes)                   # last, so that a renamed file is never dark in between
 
 A video is *complete* for a model when the catalog holds as many of its clips as its duration has windows. Nothing here
 reads a file's content; nothing here decodes.
@@ -141,16 +141,11 @@ class Library:
                 video.state, video.missing_since = VideoState.QUEUED, None
             return Ruling.WORK
 
-    def hide_missing(self, scopes: Sequence[Scope], found: Iterable[Found]) -> int:
+    def hide_missing(self, scopes: Sequence[Scope]) -> int:
         """Mark what is gone from disk; a video none of whose files is left is hidden. Returns how many are."""
-        present = {(str(one.root), one.path) for one in found}
         moment = now()
         with self.catalog.transaction() as session:
-            gone = [
-                row
-                for row in _below(session, scopes)
-                if (row.root, row.path) not in present and not os.path.lexists(file_path(row.root, row.path))
-            ]
+            gone = [row for row in _below(session, scopes) if not os.path.lexists(file_path(row.root, row.path))]
             for row in gone:
                 fresh = VideoUri.id == row.uri_id, VideoUri.missing_since.is_(None)
                 session.execute(update(VideoUri).where(*fresh).values(missing_since=moment))

@@ -78,7 +78,7 @@ class Run:
         self.reporter.scanned(len(found), len(comparison.pending))
         if comparison.pending:
             self._work_through()
-        counts.missing = self.library.hide_missing(scopes, found)
+        counts.missing = self.library.hide_missing(scopes)
         counts.failed = len(self.report.failed)
         self.report.snapshot = self._publish()
         self.report.took_s = time.monotonic() - started

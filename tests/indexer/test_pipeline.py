@@ -245,9 +245,56 @@ def test_a_file_that_kills_its_decoder_costs_three_attempts_and_no_more(
     assert vars(bench.index(library, retry=True).counts) == counts(found=3, encoded=1, unchanged=2)
 
 
+def test_copies_of_a_bad_file_fail_alike(bench: Bench, tmp_path: Path) -> None:
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        (folder / name).write_bytes(b"no media" * 100)
+    report = bench.index(folder)
+    assert vars(report.counts) == counts(found=3, failed=3)
+    assert {(Path(failure.uri).name, failure.code) for failure in report.failed} == {
+        ("a.mp4", "damaged"), ("b.mp4", "damaged"), ("c.mp4", "damaged"),
+    }  # fmt: skip
+
+
+def test_a_file_that_goes_while_it_waits_is_missing_not_failed(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = Decoder.probe
+
+    def too_late(decoder: Decoder, path: Path) -> Any:
+        (library / "both.mp4").unlink(missing_ok=True)
+        return probe(decoder, path)
+
+    monkeypatch.setattr(Decoder, "probe", too_late)
+    report = bench.index(library)
+    assert vars(report.counts) == counts(found=2, encoded=2, missing=1) and report.failed == []
+    assert bench.videos()["both.mp4"].state is VideoState.MISSING
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_taken_for_what_it_was(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = Decoder.probe
+
+    def swapped(decoder: Decoder, path: Path) -> Any:
+        if path.name == "both.mp4":
+            seen(path, shade=40)
+        return probe(decoder, path)
+
+    monkeypatch.setattr(Decoder, "probe", swapped)
+    report = bench.index(library)
+    assert vars(report.counts) == counts(found=3, encoded=2, failed=1)
+    assert (report.failed[0].code, report.failed[0].attempts) == ("changed", 0)
+    assert bench.videos()["both.mp4"].id not in searchable(bench)
+    monkeypatch.undo()
+    assert vars(bench.index(library).counts) == counts(found=3, encoded=1, unchanged=2)
+
+
 def test_a_clip_that_cannot_be_encoded_fails_its_own_file_alone(
     bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bench.settings = bench.settings.model_copy(update={"batch_clips": 8})
     encode = Retriever.encode_clips
 
     def poisoned(retriever: Retriever, clips: list[Any]) -> Any:
