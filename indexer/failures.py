@@ -16,7 +16,18 @@ from indexer.catalog import Catalog
 from indexer.tables import FileFailure, JobFile, VideoState
 
 TERMINAL_CODES = frozenset(
-    {"unsupported_format", "unsupported_codec", "no_media_stream", "too_large", "too_long", "empty"}
+    {
+        "unsupported_format",
+        "unsupported_codec",
+        "no_media_stream",
+        "too_large",
+        "too_long",
+        "empty",
+        "damaged",
+        "decode_failed",
+        "audio_decode_failed",
+        "truncated",
+    }
 )
 WORKER_DIED = "worker_died"
 SUSPECT_DEATHS = 2
