@@ -37,6 +37,7 @@ UPLOAD_BODY: dict[str, Any] = {
     },
 }
 BINARY = {"schema": {"type": "string", "format": "binary"}}
+PLAYED = {"video/*": BINARY, "audio/*": BINARY, "application/octet-stream": BINARY}
 
 
 @router.get("", operation_id="list_videos", dependencies=[reads], responses=documented(), summary="List videos")
@@ -127,7 +128,7 @@ def delete_video(
     dependencies=[plays],
     response_class=FileResponse,
     responses=documented(404, 409, 416)
-    | {200: {"content": {"video/*": BINARY}}, 206: {"content": {"video/*": BINARY}}},
+    | {200: {"content": PLAYED}, 206: {"content": PLAYED | {"multipart/byteranges": BINARY}}},
     summary="The file itself",
 )
 @router.head("/{video_id}/stream", include_in_schema=False, dependencies=[plays])
