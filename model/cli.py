@@ -1,4 +1,4 @@
-"""The model's own commands: synth, train, evaluate. Each only reads its options and calls its module."""
+"""The model's own commands: synth, gather, train, evaluate. Each only reads its options and calls its module."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -51,6 +51,19 @@ def synth(
         "photos": photos, "spoken": spoken, "noise": noise, "snr_db": snr, "overwrite": overwrite,
     }  # fmt: skip
     run_synth(options, json_output)
+
+
+@commands.command()
+def gather(
+    out: Annotated[Path, typer.Argument(help="The folder to write to; each source gets a folder of its own in it.")],
+    source: Annotated[str, typer.Option(help="Which one; docs/training-data.md describes them.")],
+    packages: Annotated[Path | None, typer.Option(help="The folder of downloaded .deb files.")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Make a training folder from a public source: human speech with its words, other voices, recorded sounds."""
+    from model.data.sources.command import run_gather
+
+    run_gather(out, source, packages, json_output)
 
 
 @commands.command()
