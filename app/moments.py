@@ -1,7 +1,8 @@
 """From scores of instants to spans worth playing.
 
 A clip answers for its whole ten seconds; `relevance` says how well each instant of it answers. A moment is the
-stretch around the best instant whose scores stay above the middle between the clip's median and its peak. Overlapping
+stretch around the best instant whose scores stay above the middle between the clip's median and its peak. A word of
+speech can be a few hundredths of a second of that, too short to play, so a moment lasts a second at least. Overlapping
 clips see the same seconds twice, so their spans are merged.
 """
 
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 LEVEL = 0.5
 MAX_MOMENTS = 3
 WORTH = 0.5
+MINIMUM_S = 1.0  # what a person can make out when a moment is played
+PEAK_MARGIN_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,8 @@ def find_moments(clips: Sequence[ClipRelevance], duration_s: float | None) -> li
         return []
     best = max(clip.score for clip in clips)
     worthy = [clip for clip in clips if is_worthy(clip.score, best)]
-    spans = merge([span_of(clip) for clip in worthy])
-    clamped = [clamp(span, duration_s) for span in spans]
-    return sorted(clamped, key=lambda span: (-span.score, span.start_s))[:MAX_MOMENTS]
+    spans = merge([widen(span_of(clip), *bounds(clip, duration_s)) for clip in worthy])
+    return sorted(map(with_peak_inside, spans), key=lambda span: (-span.score, span.start_s))[:MAX_MOMENTS]
 
 
 def is_worthy(score: float, best: float) -> bool:
@@ -91,9 +93,24 @@ def merge(spans: Sequence[Span]) -> list[Span]:
     return merged
 
 
-def clamp(span: Span, duration_s: float | None) -> Span:
-    """Keep a span inside its video."""
-    limit = span.end_s if duration_s is None else duration_s
-    start = min(max(span.start_s, 0.0), limit)
-    end = min(max(span.end_s, start), limit)
+def bounds(clip: ClipRelevance, duration_s: float | None) -> tuple[float, float]:
+    """Where a clip's moment may lie: in the clip and in the video, with room for the minimum if the video has it."""
+    high = clip.end_s if duration_s is None else min(clip.end_s, duration_s)
+    return max(0.0, min(clip.start_s, high - MINIMUM_S)), high
+
+
+def widen(span: Span, low: float, high: float) -> Span:
+    """The span inside [low, high], lengthened around its middle to the minimum, as far as there is room."""
+    start, end = (min(max(value, low), high) for value in (span.start_s, span.end_s))
+    length = min(max(end - start, MINIMUM_S), high - low)
+    if length > end - start:
+        start = min(max((start + end - length) / 2, low), high - length)
+        end = min(start + length, high)
     return Span(start, end, min(max(span.peak_s, start), end), span.score)
+
+
+def with_peak_inside(span: Span) -> Span:
+    """The span with its peak off its edges, where a player would show the picture before or after."""
+    margin = min(PEAK_MARGIN_S, (span.end_s - span.start_s) / 4)
+    peak = min(max(span.peak_s, span.start_s + margin), span.end_s - margin)
+    return Span(span.start_s, span.end_s, peak, span.score)

@@ -1,10 +1,12 @@
 """Moments: the stretch around the peak, merged over overlapping clips, never outside the video."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.moments import MAX_MOMENTS, ClipRelevance, Span, find_moments, merge, span_of
+from app.moments import MAX_MOMENTS, MINIMUM_S, ClipRelevance, Span, find_moments, merge, span_of
+from app.search import moment
 
 
 def clip(scores: list[float], start: float = 0.0, end: float = 10.0, score: float = 0.5) -> ClipRelevance:
@@ -54,6 +56,40 @@ def test_when_nothing_fits_well_the_best_clip_still_gives_one() -> None:
     assert [span.score for span in found] == [-0.2]
 
 
+def word(at: float, end: float = 10.0) -> ClipRelevance:
+    """A clip in which one audio token of 80 ms, around `at`, stands out."""
+    times = np.arange(0.04, end, 0.08, dtype=np.float32)
+    return ClipRelevance(0.0, end, 0.5, times, (np.abs(times - at) < 0.04).astype(np.float32))
+
+
+def test_a_word_is_widened_to_a_second_around_it() -> None:
+    [span] = find_moments([word(5.0)], 10.0)
+    assert span.end_s - span.start_s == pytest.approx(MINIMUM_S)
+    assert (span.start_s + span.end_s) / 2 == pytest.approx(5.0, abs=0.05)
+
+
+@pytest.mark.parametrize("at, expected", [(0.04, (0.0, 1.0)), (9.96, (9.0, 10.0))])
+def test_a_word_at_the_edge_is_widened_inwards(at: float, expected: tuple[float, float]) -> None:
+    [span] = find_moments([word(at)], 10.0)
+    assert (span.start_s, span.end_s) == pytest.approx(expected)
+    assert span.start_s < span.peak_s < span.end_s
+
+
+@pytest.mark.parametrize("duration", [0.04, 0.5, 0.99])
+def test_the_moment_of_a_video_shorter_than_the_minimum_is_the_video(duration: float) -> None:
+    [span] = find_moments([word(0.04, duration)], duration)
+    shown = moment("id", span)
+    assert (shown.start_s, shown.end_s) == (0.0, duration)
+    assert shown.start_s < shown.peak_s < shown.end_s
+
+
+def test_words_that_overlap_once_widened_become_one_moment() -> None:
+    late = word(5.4)
+    [span] = find_moments([word(5.0), ClipRelevance(2.0, 12.0, 0.6, late.times, late.scores)], 12.0)
+    assert span.end_s - span.start_s == pytest.approx(1.4, abs=0.05)
+    assert span.peak_s == pytest.approx(5.4, abs=0.05) and span.score == 0.6
+
+
 def test_no_clips_no_moments() -> None:
     assert find_moments([], 10.0) == []
 
@@ -70,9 +106,11 @@ clips = st.builds(
 @given(st.lists(clips, min_size=1, max_size=8), st.floats(0.05, 120))
 def test_moments_are_ordered_apart_and_inside(found_clips: list[ClipRelevance], duration: float) -> None:
     moments = find_moments(found_clips, duration)
+    shortest = min(part.end_s - part.start_s for part in found_clips)
     assert 1 <= len(moments) <= MAX_MOMENTS
     for span in moments:
-        assert 0 <= span.start_s <= span.peak_s <= span.end_s <= duration
+        assert 0 <= span.start_s < span.peak_s < span.end_s <= duration
+        assert span.end_s - span.start_s >= min(MINIMUM_S, duration, shortest) - 1e-9
     assert [span.score for span in moments] == sorted((span.score for span in moments), reverse=True)
     assert moments[0].score == max(part.score for part in found_clips)
     by_time = sorted(moments, key=lambda span: (span.start_s, span.end_s))
