@@ -1,17 +1,20 @@
-"""Swagger UI from files that we serve ourselves, so that /docs works with no network.
+"""The pages that people open in a browser and their files, served by us so that they work with no network.
 
-`app/web/swagger/` holds swagger-ui-dist (Apache-2.0, its LICENSE and NOTICE beside it). The page carries no inline
-script, so that the content security policy can forbid all of them.
+`app/web/` is the search page; `app/web/swagger/` is Swagger UI: swagger-ui-dist (Apache-2.0, its LICENSE and NOTICE
+beside it) and our page around it. The pages carry no inline script, so that the content security policy can forbid all
+of them. No file is named by its content, so none may be kept unasked: browsers ask each time and are told 304.
 """
 
-from collections.abc import Callable
+import hashlib
+import os
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
-from fastapi import APIRouter
-from starlette.responses import FileResponse, HTMLResponse, Response
-
-from app.problems import NotFound
+from fastapi import FastAPI, Request
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import NotModifiedResponse, StaticFiles
+from starlette.types import Scope
 
 WEB = Path(str(files("app"))) / "web"
 CSP = (
@@ -19,63 +22,40 @@ CSP = (
     "object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
 )
 PAGE_HEADERS = {"Content-Security-Policy": CSP, "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY"}
-SWAGGER_FILES = {
-    "swagger-ui.css": "text/css",
-    "swagger-ui-bundle.js": "text/javascript",
-    "favicon-32x32.png": "image/png",
-}
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>HTAV API</title>
-<link rel="icon" href="docs/static/favicon-32x32.png">
-<link rel="stylesheet" href="docs/static/swagger-ui.css">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="docs/static/swagger-ui-bundle.js"></script>
-<script src="docs/static/start.js"></script>
-</body>
-</html>
-"""
-START = """window.ui = SwaggerUIBundle({
-  url: new URL("openapi.json", document.baseURI).href,
-  dom_id: "#swagger-ui",
-  deepLinking: true,
-  tryItOutEnabled: true,
-  displayRequestDuration: true,
-  validatorUrl: null,
-  presets: [SwaggerUIBundle.presets.apis],
-});
-"""
+PAGES = {"/": "index.html", "/docs": "swagger/index.html"}
 
 
-def router() -> APIRouter:
-    routes = APIRouter(include_in_schema=False)
+class Assets(StaticFiles):
+    """Static files whose ETag is of their content: size and time can outlive an upgrade, where archives fix times."""
 
-    @routes.get("/docs")
-    def docs() -> Response:
-        return HTMLResponse(PAGE, headers=PAGE_HEADERS)
-
-    @routes.get("/docs/static/{name}")
-    def static(name: str) -> Response:
-        if name == "start.js":
-            return Response(START, media_type="text/javascript")
-        if name not in SWAGGER_FILES:
-            raise NotFound(f"There is no file {name!r}.")
-        return FileResponse(WEB / "swagger" / name, media_type=SWAGGER_FILES[name])
-
-    return routes
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        tag = _content_tag(str(full_path), stat_result.st_ctime_ns)
+        headers = {"Cache-Control": "no-cache", "ETag": tag}
+        if str(full_path).endswith(".html"):
+            headers |= PAGE_HEADERS
+        response = FileResponse(full_path, status_code=status_code, stat_result=stat_result, headers=headers)
+        if self.is_not_modified(response.headers, Request(scope).headers):
+            return NotModifiedResponse(response.headers)
+        return response
 
 
-def web_page(page: Path = WEB / "index.html") -> Callable[[], Response]:
-    """The handler of `/`: the web page, or the way to the documentation where the page is not installed."""
+@lru_cache(maxsize=256)
+def _content_tag(path: str, _changed_ns: int) -> str:
+    """The ETag of a file; read again only when its time of change, which nobody can set, is new."""
+    with open(path, "rb") as file:
+        return f'"{hashlib.file_digest(file, "blake2b").hexdigest()[:32]}"'
 
-    def root() -> Response:
-        if page.is_file():
-            return FileResponse(page, headers=PAGE_HEADERS)
-        return Response(status_code=307, headers={"Location": "docs"})
 
-    return root
+def install(app: FastAPI) -> None:
+    """Add the pages and what they load."""
+    assets = Assets(directory=WEB)
+
+    async def page(request: Request) -> Response:
+        return await assets.get_response(PAGES[request.scope["route"].path], request.scope)
+
+    for path in PAGES:
+        app.add_api_route(path, page, methods=["GET", "HEAD"], include_in_schema=False, response_model=None)
+    app.mount("/docs/static", Assets(directory=WEB / "swagger"), name="swagger")
+    app.mount("/web", assets, name="web")

@@ -6,7 +6,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.staticfiles import StaticFiles
 from starlette.middleware import Middleware
 
 from app import about, docs, problems
@@ -83,6 +82,4 @@ def _add_pages(app: FastAPI, service: Service) -> None:
 
     app.openapi = openapi  # type: ignore[method-assign]
     app.add_api_route("/openapi.json", openapi_json, include_in_schema=False)
-    app.include_router(docs.router())
-    app.add_api_route("/", docs.web_page(), include_in_schema=False, response_model=None)
-    app.mount("/web", StaticFiles(directory=docs.WEB), name="web")
+    docs.install(app)

@@ -1,12 +1,18 @@
 """The description of the API: stable names, examples that work when pressed, pages that need no network."""
 
+import asyncio
 import json
+import os
 import re
+import time
+from pathlib import Path
 from urllib.parse import urljoin
 
 import httpx
 import pytest
+from starlette.responses import Response
 
+from app.docs import Assets
 from tests.app.conftest import Served
 
 OPERATIONS = {
@@ -81,6 +87,43 @@ def test_the_web_page_is_served(client: httpx.Client, address: str) -> None:
     response = client.get(address)
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/html")
+    assert "default-src 'self'" in response.headers["content-security-policy"]
+
+
+ASSETS = ["/", "/docs", "/web/main.js", "/web/style.css", "/docs/static/swagger-ui-bundle.js", "/docs/static/start.js"]
+
+
+@pytest.mark.parametrize("address", ASSETS)
+def test_a_browser_asks_again_and_is_told_that_nothing_changed(client: httpx.Client, address: str) -> None:
+    first = client.get(address)
+    assert first.headers["cache-control"] == "no-cache", "no file is named by its content, so none is immutable"
+    again = client.get(address, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == first.headers["etag"] and again.headers["cache-control"] == "no-cache"
+    assert client.get(address, headers={"If-None-Match": '"another"'}).content == first.content
+    head = client.head(address)
+    assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", first.headers["etag"])
+
+
+def test_an_upgrade_that_keeps_size_and_time_is_noticed(tmp_path: Path) -> None:
+    """Archives with fixed times install files that differ in their content alone."""
+
+    async def served(content: bytes) -> Response:
+        file = tmp_path / "main.js"
+        time.sleep(0.02)  # longer than a tick of the clock that the file system stamps with
+        file.write_bytes(content)
+        os.utime(file, (315532800, 315532800))
+        return await Assets(directory=tmp_path).get_response(
+            "main.js", {"type": "http", "method": "GET", "headers": []}
+        )
+
+    assert len({asyncio.run(served(content)).headers["etag"] for content in (b"old", b"new")}) == 2
+
+
+@pytest.mark.parametrize("address", ["/docs/static/none.js", "/web/none.js", "/web/..%2fmain.py"])
+def test_a_file_that_is_not_there_is_a_problem_document(client: httpx.Client, address: str) -> None:
+    response = client.get(address)
+    assert response.status_code == 404 and response.headers["content-type"] == "application/problem+json"
 
 
 def test_the_licence_of_swagger_ui_is_shipped() -> None:
