@@ -1,5 +1,6 @@
-"""A catalog on each kind of database."""
+"""A catalog on each kind of database, and a small library with what indexes it."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,8 @@ from sqlalchemy import create_engine, text
 from indexer.catalog import Catalog
 from indexer.config import IndexSettings
 from indexer.ulid import new_ulid
+from model import Retriever
+from tests.indexer.library_files import Bench, small_library
 from tests.indexer.postgres import server
 from tests.needs import postgres_programs
 
@@ -57,3 +60,24 @@ def catalog(settings: IndexSettings) -> Iterator[Catalog]:
 def any_catalog(any_settings: IndexSettings) -> Iterator[Catalog]:
     with closing(Catalog.open(any_settings)) as catalog:
         yield catalog
+
+
+@pytest.fixture(scope="session")
+def retriever(tiny_checkpoint: Path) -> Retriever:
+    return Retriever.from_pretrained(tiny_checkpoint)
+
+
+@pytest.fixture
+def bench(settings: IndexSettings, retriever: Retriever) -> Bench:
+    return Bench(settings, retriever)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small library, made once; tests work on copies."""
+    return small_library(tmp_path_factory.mktemp("made") / "library")
+
+
+@pytest.fixture
+def library(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "library"))

@@ -1,13 +1,18 @@
 """A small library of real media files and the means to index it, for the tests of the pipeline and its neighbours."""
 
+import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 from sqlalchemy import select
 
 from indexer.catalog import Catalog
 from indexer.config import IndexSettings
 from indexer.pipeline import index_paths
 from indexer.progress import IndexReport, RecordingReporter
+from indexer.snapshot import open_current
 from indexer.tables import Clip, Video
 from model import Retriever
 from tests.media_files import clock, tone, write_media
@@ -77,3 +82,41 @@ class Bench:
             rows = [tuple(row) for row in session.execute(query)]
         catalog.close()
         return rows
+
+
+def counts(**changed: int) -> dict[str, int]:
+    names = ("found", "encoded", "unchanged", "duplicate", "partial", "failed", "missing")
+    return dict.fromkeys(names, 0) | changed
+
+
+def searchable(bench: Bench) -> dict[str, int]:
+    """Video id -> clips of the published snapshot."""
+    with closing(Catalog.open(bench.settings)) as catalog:
+        snapshot = open_current(bench.settings.data_dir, catalog, bench.retriever.fingerprint)
+        vector = np.ones(3 * bench.retriever.config.width, np.float32)
+        _, ids = snapshot.search(vector, 1000)
+        rows = snapshot.clip_rows([int(one) for one in ids if one >= 0])
+        assert all(tokens is not None for tokens in snapshot.fetch([row.clip_id for row in rows]))
+        found: dict[str, int] = {}
+        for row in rows:
+            found[row.video_id] = found.get(row.video_id, 0) + 1
+        return found
+
+
+def stored(bench: Bench) -> list[bytes]:
+    """The token records of all clips, in the order of the files."""
+    with closing(Catalog.open(bench.settings)) as catalog:
+        snapshot = open_current(bench.settings.data_dir, catalog, bench.retriever.fingerprint)
+        _, ids = snapshot.search(np.ones(3 * bench.retriever.config.width, np.float32), 1000)
+        rows = sorted(
+            snapshot.clip_rows([int(one) for one in ids if one >= 0]), key=lambda row: (row.video_id, row.start_s)
+        )
+        sets = snapshot.fetch([row.clip_id for row in rows])
+        return [tokens.to_bytes() for tokens in sets if tokens is not None]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 200.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from model.data.examples import Folder, Source, gather
+from model.data.items import ClipCache, Shape
 from tests.media_files import tone, write_media
 
+SHAPE = Shape(4, 32)
 COLOURS = {
     "red": (220, 30, 30),
     "green": (30, 200, 40),
@@ -81,3 +84,17 @@ def films(folder: Path, count: int = 4, split: str = "train", **more: Any) -> Pa
         )
         lines.append({"file": file, "texts": [f"a {name} film"], "split": split, "kind": "visual", **more})
     return write_lines(folder, lines)
+
+
+def mixed_sources(tmp_path: Path, cache: ClipCache) -> list[Source]:
+    """A source of each form."""
+    photographs(tmp_path / "p", 1)
+    tones(tmp_path / "t", 4)
+    films(tmp_path / "f", 4)
+    sources, failures = gather([Folder(tmp_path / n) for n in "ptf"], "train", cache, quiet)
+    assert not failures
+    return sources
+
+
+def quiet(_what: str, _done: int, _of: int) -> None:
+    pass

@@ -1,6 +1,5 @@
-"""Batches are homogeneous, seeded and resumable; media is decoded once; what a text is relevant to is known."""
+"""Batches are homogeneous, seeded and resumable; what a text is relevant to is known."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.containers import MediaError
-from model.data import augment, items
+from model.data import items
 from model.data.batches import BatchSampler, Draw
-from model.data.examples import Folder, NothingToTrainOnError, compute_features, decode_all, gather, usable
-from model.data.features import FeatureStore
-from model.data.items import ClipCache, Shape, content_key
+from model.data.examples import Folder, NothingToTrainOnError, decode_all, gather, usable
+from model.data.items import ClipCache, Shape
 from model.data.manifest import Item, ManifestError, load_manifest
 from model.training.feed import Feed
-from tests.media_files import tone, write_media
-from tests.model.small_data import COLOURS, films, photographs, picture, tones, write_lines
-
-SHAPE = Shape(4, 32)
-
-
-def quiet(_what: str, _done: int, _of: int) -> None:
-    pass
-
+from tests.model.small_data import COLOURS, SHAPE, films, mixed_sources, photographs, picture, quiet, tones, write_lines
 
 # ---- the sampler -----------------------------------------------------------------------------------------------------
 
@@ -80,132 +70,7 @@ def test_an_epoch_counts_all_examples() -> None:
     assert BatchSampler([5], [10], [1.0], 0).steps_per_epoch() == 1
 
 
-# ---- items -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_still_says_the_same_with_one_frame_unless_the_trunk_joins_frames(tmp_path: Path) -> None:
-    picture(tmp_path / "a.jpg", COLOURS["red"])
-    item = Item(tmp_path, ("a.jpg",))
-    clip = items.decode(item, items.look(item).spans[0], SHAPE)
-    assert clip.frames is not None and clip.frames.shape == (1, 32, 32, 3) and clip.audio is None
-    swin = items.decode(item, (0.0, 8.0), Shape(4, 32, still_frames=4))
-    assert swin.frames is not None and swin.frames.shape == (4, 32, 32, 3)
-    assert swin.frame_times is not None and swin.frame_times.tolist() == [1.0, 3.0, 5.0, 7.0]
-
-
-def test_numbered_pictures_are_taken_at_their_times_with_their_sound(tmp_path: Path) -> None:
-    for number in range(8):
-        picture(tmp_path / f"{number:03}.jpg", (30 * number, 30 * number, 30 * number))
-    write_media(tmp_path / "a.wav", codec=None, sound=tone(2.0, 16_000), sound_codec="pcm_s16le", sound_rate=16_000)
-    item = Item(tmp_path, tuple(f"{n:03}.jpg" for n in range(8)), audio="a.wav", fps=4.0)
-    found = items.look(item)
-    assert found.spans == ((0.0, 2.0),) and found.has_audio
-    clip = items.decode(item, found.spans[0], SHAPE)
-    assert clip.frame_times is not None and clip.frames is not None and clip.audio is not None
-    assert clip.frame_times.tolist() == [0.25, 0.75, 1.25, 1.75]
-    assert [round(float(frame.mean()) / 30) for frame in clip.frames] == [1, 3, 5, 7]
-    assert abs(len(clip.audio) - 32_000) < 200
-
-
-def test_a_part_of_a_file_is_cut_out_and_long_parts_become_windows(tmp_path: Path) -> None:
-    write_media(tmp_path / "a.mp4", seconds=16.0, fps=4, sound=tone(16.0, 16_000), sound_rate=16_000)
-    part = Item(tmp_path, ("a.mp4",), start_s=3.0, end_s=5.0)
-    assert items.look(part).spans == ((3.0, 5.0),)
-    clip = items.decode(part, (3.0, 5.0), SHAPE)
-    assert clip.frame_times is not None and clip.audio is not None
-    assert 3.0 <= clip.frame_times[0] < clip.frame_times[-1] < 5.0 and clip.audio_start_s == 3.0
-    assert abs(len(clip.audio) - 32_000) < 400
-    assert len(items.look(Item(tmp_path, ("a.mp4",))).spans) == 2
-    with pytest.raises(MediaError):
-        items.look(Item(tmp_path, ("a.mp4",), start_s=40.0, end_s=50.0))
-    assert content_key(part) != content_key(Item(tmp_path, ("a.mp4",)))
-
-
-def test_a_clip_is_decoded_once_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    films(tmp_path / "d", 2)
-    cache = ClipCache(tmp_path / "cache", SHAPE)
-    (item, sounding) = load_manifest(tmp_path / "d")
-    first = cache.clip(item, 0, cache.look(item).spans[0])
-    heard = cache.clip(sounding, 0, cache.look(sounding).spans[0])
-    shutil.copy(tmp_path / "d" / sounding.name, tmp_path / "d" / "renamed.mp4")
-
-    def never(*_: object) -> None:
-        raise AssertionError("decoded again")
-
-    monkeypatch.setattr(items, "decode", never)
-    again = cache.clip(item, 0, (0.0, 1.0))
-    renamed = cache.clip(Item(tmp_path / "d", ("renamed.mp4",)), 0, (0.0, 1.0))
-    for one, two in ((first, again), (heard, renamed)):
-        assert one.frames is not None and two.frames is not None
-        np.testing.assert_array_equal(one.frames, two.frames)
-    assert heard.audio is not None and renamed.audio is not None and len(heard.audio) > 10_000
-    np.testing.assert_array_equal(heard.audio, renamed.audio)
-
-
-def test_a_damaged_cache_entry_is_made_again(tmp_path: Path) -> None:
-    films(tmp_path / "d", 1)
-    (item,) = load_manifest(tmp_path / "d")
-    cache = ClipCache(tmp_path / "cache", SHAPE)
-    whole = cache.clip(item, 0, (0.0, 1.0))
-    (entry,) = (tmp_path / "cache").rglob("*.safetensors")
-    entry.write_bytes(entry.read_bytes()[:100])
-    made = cache.clip(item, 0, (0.0, 1.0))
-    assert whole.frames is not None and made.frames is not None
-    np.testing.assert_array_equal(whole.frames, made.frames)
-
-
-# ---- changes ---------------------------------------------------------------------------------------------------------
-
-
-def test_changes_are_the_same_for_equal_seeds_and_keep_the_shape() -> None:
-    frames = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)
-    one, two = (augment.pictures(frames, np.random.default_rng(5)) for _ in range(2))
-    np.testing.assert_array_equal(one, two)
-    assert one.shape == frames.shape and one.dtype == np.uint8 and not np.array_equal(one, frames)
-    other = augment.pictures(frames, np.random.default_rng(6))
-    assert not np.array_equal(one, other)
-
-
-def test_no_mirror_where_a_text_names_a_side() -> None:
-    assert not augment.may_mirror(("a dog", "A man turns LEFT"))
-    assert augment.may_mirror(("a bright leftover",))
-    ramp = np.tile(np.linspace(0, 255, 32, dtype=np.uint8)[None, None, :, None], (1, 32, 1, 3))
-    for seed in range(12):
-        changed = augment.pictures(ramp, np.random.default_rng(seed), mirror=False)[0, :, :, 0].astype(float)
-        assert changed[:, 0].mean() < changed[:, -1].mean()
-    mirrored = [augment.pictures(ramp, np.random.default_rng(seed))[0, :, :, 0].astype(float) for seed in range(12)]
-    assert any(picture[:, 0].mean() > picture[:, -1].mean() for picture in mirrored)
-
-
-@pytest.mark.parametrize("colour", augment.NOISES)
-@pytest.mark.parametrize("snr_db", [0.0, 10.0])
-def test_noise_stands_where_it_is_said_within_the_band(colour: str, snr_db: float) -> None:
-    wave = tone(1.0, 16_000, hertz=500.0)[0]
-    noise = augment.colour(colour, len(wave), np.random.default_rng(1))
-    mixed = augment.mix(wave, noise, snr_db)
-    added = augment._power(mixed - wave)
-    assert 10 * np.log10(augment._power(wave) / added) == pytest.approx(snr_db, abs=0.1)
-
-
-def test_sound_changes_keep_silence_and_the_range() -> None:
-    assert not len(augment.sound(np.zeros(0, np.float32), np.random.default_rng(0)))
-    wave = tone(0.5, 16_000)[0]
-    made = [augment.sound(wave, np.random.default_rng(seed), [wave, wave]) for seed in range(20)]
-    assert all(np.abs(one).max() <= 1.0 and one.dtype == np.float32 for one in made)
-    assert min(map(len, made)) < len(wave) < max(map(len, made))
-    np.testing.assert_array_equal(made[3], augment.sound(wave, np.random.default_rng(3), [wave, wave]))
-
-
 # ---- examples and feed -----------------------------------------------------------------------------------------------
-
-
-def mixed_sources(tmp_path: Path, cache: ClipCache) -> list:
-    photographs(tmp_path / "p", 1)
-    tones(tmp_path / "t", 4)
-    films(tmp_path / "f", 4)
-    sources, failures = gather([Folder(tmp_path / n) for n in "ptf"], "train", cache, quiet)
-    assert not failures
-    return sources
 
 
 def test_sources_are_homogeneous_and_weighted_by_folder(tmp_path: Path) -> None:
@@ -336,75 +201,3 @@ def test_the_feed_works_ahead_without_moving_the_state(tmp_path: Path) -> None:
         assert step.after == plain.state() and step.source == sources[draw.source].name
     assert draws.step > plain.step
     steps.close()  # type: ignore[attr-defined]
-
-
-# ---- features --------------------------------------------------------------------------------------------------------
-
-
-class Brightness:
-    """A trunk whose map is the mean of each frame, so that a test can tell frames apart."""
-
-    def trunk_features(self, frames: torch.Tensor) -> list[torch.Tensor]:
-        C, T = frames.shape[:2]
-        mean = frames.float().mean(dim=(2, 3, 4)) / 255
-        return [mean.view(C, T, 1, 1, 1).expand(C, T, 3, 2, 2), mean.view(C, T, 1, 1, 1)]
-
-
-SHAPES = [(3, 2, 2), (1, 1, 1)]
-
-
-def test_kept_features_are_what_the_trunk_gives(tmp_path: Path) -> None:
-    cache = ClipCache(tmp_path / "c", SHAPE)
-    sources = mixed_sources(tmp_path, cache)
-    store = FeatureStore(tmp_path / "s", SHAPES)
-    assert not compute_features(sources, cache, Brightness(), store, 3, quiet)  # type: ignore[arg-type]
-    stills, films_ = (next(s for s in sources if s.form == form).examples for form in ("still", "film"))
-    assert all(example.feature_key(0, view) in store for example in stills for view in range(3))
-    assert all(store.steps(example.feature_key(0, 0)) == 4 for example in films_)
-    assert films_[0].feature_key(0, 1) not in store
-    for reopened in (store, FeatureStore(tmp_path / "s", SHAPES)):
-        levels = reopened.get([example.feature_key(0, 0) for example in films_])
-        assert [tuple(level.shape) for level in levels] == [(4, 4, 3, 2, 2), (4, 4, 1, 1, 1)]
-        for row, example in enumerate(films_):
-            frames = cache.clip(example.item, 0, example.spans[0]).frames
-            assert frames is not None
-            expected = torch.from_numpy(frames.astype(np.float32)).mean(dim=(1, 2, 3)) / 255
-            torch.testing.assert_close(levels[1][row].flatten(), expected, atol=1e-3, rtol=0)
-    rows = store.rows
-    compute_features(sources, cache, Brightness(), store, 3, quiet)  # type: ignore[arg-type]
-    assert store.rows == rows  # nothing is computed twice
-
-
-@pytest.mark.parametrize("left", ["half a row", "half a line", "a line without its row", "a row without its line"])
-def test_what_a_killed_run_left_half_done_is_cut_off(tmp_path: Path, left: str) -> None:
-    def maps(value: float) -> list[torch.Tensor]:
-        return [torch.full((2, 3, 2, 2), value), torch.full((2, 1, 1, 1), value)]
-
-    store = FeatureStore(tmp_path, SHAPES)
-    with store.writing():
-        store.add("a", maps(1.0))
-        store.add("b", maps(2.0))
-    rows, index = tmp_path / "rows.f16", tmp_path / "index.jsonl"
-    if left == "half a row":
-        rows.write_bytes(rows.read_bytes() + b"\1" * 7)
-    elif left == "half a line":
-        index.write_text(index.read_text() + '["c", 4')
-    elif left == "a line without its row":
-        index.write_text(index.read_text() + '["c", 4, 2]\n')
-    else:
-        rows.write_bytes(rows.read_bytes() + b"\1" * (2 * 2 * store.width))
-    again = FeatureStore(tmp_path, SHAPES)
-    assert "c" not in again
-    with again.writing():
-        again.add("d", maps(4.0))
-    for reader in (again, FeatureStore(tmp_path, SHAPES)):
-        values = [reader.get([key])[1].flatten().tolist() for key in ("a", "b", "d")]
-        assert values == [[1.0, 1.0], [2.0, 2.0], [4.0, 4.0]]
-
-
-def test_a_store_is_written_only_while_it_is_held(tmp_path: Path) -> None:
-    store = FeatureStore(tmp_path, SHAPES)
-    with pytest.raises(ValueError, match="held"):
-        store.add("a", [torch.zeros(1, 3, 2, 2), torch.zeros(1, 1, 1, 1)])
-    with store.writing(), pytest.raises(ValueError, match="values"):
-        store.add("a", [torch.zeros(1, 3, 2, 2)])

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,11 @@ from model import cli
 from model.data.manifest import ManifestError
 from model.losses import RetrievalLoss
 from model.retriever import Retriever
-from model.training import loop, parameters, schedule, state
+from model.training import loop, parameters, state
 from model.training.batch import TrainBatch
-from model.training.devices import moved
 from model.training.loop import train
 from model.training.options import Options, TrainingError
-from model.training.prepare import loss_weights, publish
+from model.training.prepare import publish
 from model.training.report import Report
 from tests.model.small_data import films, photographs, tones
 
@@ -154,54 +152,6 @@ def test_a_run_is_neither_overwritten_nor_resumed_on_other_data(data: Path, tmp_
         train(options(data, tmp_path / "run", steps=4, resume=True, seed=8), quiet=True)
 
 
-# ---- states ----------------------------------------------------------------------------------------------------------
-
-
-def moment(value: float, step: int) -> state.State:
-    tensor = torch.full((3,), value)
-    return state.State({"w": tensor}, {"w|exp_avg": tensor}, torch.get_rng_state(), {"step": step})
-
-
-def test_the_newest_whole_state_counts_and_old_ones_go(tmp_path: Path) -> None:
-    assert state.newest(tmp_path) is None
-    for step in (1, 2, 3):
-        state.save(tmp_path, step, moment(float(step), step))
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-000000002", "step-000000003"]
-    found = state.newest(tmp_path)
-    assert found is not None and found.meta == {"step": 3} and found.model["w"][0] == 3.0
-    assert torch.equal(found.rng, torch.get_rng_state()) and set(found.optimizer) == {"w|exp_avg"}
-
-
-@pytest.mark.parametrize("damage", ["model.safetensors", "optimizer.safetensors", "state.json"])
-def test_a_damaged_state_falls_back_to_the_one_before(tmp_path: Path, damage: str) -> None:
-    for step in (1, 2):
-        state.save(tmp_path, step, moment(float(step), step))
-    path = tmp_path / "step-000000002" / damage
-    path.write_bytes(path.read_bytes()[:10])
-    found = state.newest(tmp_path)
-    assert found is not None and found.meta == {"step": 1}
-
-
-@pytest.mark.parametrize("place", ["save_file", "_sync", "replace"])
-def test_death_while_saving_leaves_the_state_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
-) -> None:
-    state.save(tmp_path, 1, moment(1.0, 1))
-
-    def dies(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(*((Path, place) if place == "replace" else (state, place)), dies)
-    with pytest.raises(KeyboardInterrupt):
-        state.save(tmp_path, 2, moment(2.0, 2))
-    monkeypatch.undo()
-    found = state.newest(tmp_path)
-    assert found is not None and found.meta == {"step": 1}
-    assert not list(tmp_path.glob(f"{state.UNFINISHED}*"))
-    state.save(tmp_path, 2, moment(2.0, 2))
-    assert state.newest(tmp_path).meta == {"step": 2}  # type: ignore[union-attr]
-
-
 def test_publishing_replaces_a_checkpoint_whole(tmp_path: Path) -> None:
     first, second = (Retriever.from_preset("tiny", seed=seed) for seed in (1, 2))
     publish(first, tmp_path / "model")
@@ -281,52 +231,7 @@ def test_hours_end_a_run_and_stretch_the_schedule(data: Path, tmp_path: Path) ->
     assert len(rates) == result.step
 
 
-# ---- parts -----------------------------------------------------------------------------------------------------------
-
-
-def test_schedule_goes_up_then_down() -> None:
-    for name, top in schedule.WARM_UP.items():
-        values = [schedule.factor(name, progress / 100) for progress in range(101)]
-        peak = values.index(max(values))
-        assert peak / 100 == pytest.approx(top, abs=0.011) and max(values) == pytest.approx(1.0, abs=0.01)
-        assert values[0] == pytest.approx(schedule.START) and values[-1] == pytest.approx(schedule.END)
-        assert values[: peak + 1] == sorted(values[: peak + 1]) and values[peak:] == sorted(values[peak:], reverse=True)
-
-
-def test_the_first_limit_reached_ends_a_run() -> None:
-    assert schedule.Length(10, None).progress(5, 1e9) == 0.5
-    assert schedule.Length(None, 100.0).progress(10**9, 25.0) == 0.25
-    assert schedule.Length(10, 100.0).progress(5, 80.0) == 0.8
-
-
-@pytest.mark.parametrize(
-    ("spec", "moving"),
-    [
-        ("text-last=0", set()),
-        (
-            "text-last=2,frames-last=1",
-            {"text.layers.4.", "text.layers.5.", "video.trunk.net.blocks.6.", "video.trunk.net.conv_head."},
-        ),
-        ("text-last=all", {"text.embeddings.", "text.layers.0."}),
-    ],
-)  # fmt: skip
-def test_last_stages(spec: str, moving: set[str]) -> None:
-    names = [
-        "text.embeddings.word.weight",
-        *(f"text.layers.{n}.query.weight" for n in range(6)),
-        "video.trunk.net.conv_stem.weight",
-        *(f"video.trunk.net.blocks.{n}.0.conv.weight" for n in range(7)),
-        "video.trunk.net.conv_head.weight",
-    ]
-    chosen = parameters.parse(spec)
-    found = set()
-    for trunk, prefixes in parameters.TRUNKS.items():
-        found |= parameters._last_stages([name for name in names if name.startswith(prefixes)], chosen[trunk])
-    assert all(any(name.startswith(prefix) for name in found) for prefix in moving)
-    if not moving:
-        assert not found
-    if spec == "text-last=2,frames-last=1":
-        assert all(name.startswith(tuple(moving)) for name in found)
+# ---- options and logs ------------------------------------------------------------------------------------------------
 
 
 def test_trunks_learn_slower_and_vectors_do_not_decay(data: Path, tmp_path: Path) -> None:
@@ -341,13 +246,6 @@ def test_trunks_learn_slower_and_vectors_do_not_decay(data: Path, tmp_path: Path
     assert sum(len(group["params"]) for group in groups) == len(trained.parameters)
     assert trained.frozen_frames and not trained.frozen_text
     assert "loss.word_scale" in trained.parameters
-
-
-def test_optimizer_of_other_weights_is_refused() -> None:
-    layer = torch.nn.Linear(2, 2)
-    optimizer = torch.optim.AdamW(layer.parameters())
-    with pytest.raises(TrainingError, match="other weights"):
-        state.restore_optimizer(optimizer, dict(layer.named_parameters()), {"gone|exp_avg": torch.zeros(2)})
 
 
 @pytest.mark.parametrize(
@@ -374,14 +272,6 @@ def test_wrong_options_are_named_before_anything_is_done(
     assert not (tmp_path / "run" / loop.STATES).exists()
 
 
-def test_batch_sizes_and_loss_weights_are_read() -> None:
-    plain = Options(data=("d",), out=Path("o"), steps=1)
-    assert Options(data=("d",), out=Path("o")).most_epochs() == 20 and plain.most_epochs() is None
-    assert replace(plain, batch_size="16").batch_sizes() == {"still": 16, "sound": 16, "film": 16}
-    assert replace(plain, batch_size="still=9, film=3").batch_sizes() == {"still": 9, "sound": 48, "film": 3}
-    assert loss_weights("ctc=0.25,dual_softmax=1").ctc == 0.25 and loss_weights("dual_softmax=1").dual_softmax is True
-
-
 def test_init_of_another_preset_and_missing_data_are_said(data: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="of the preset tiny"):
         train(options(data, tmp_path / "run", preset="compact", init=checkpoint(tmp_path)), quiet=True)
@@ -400,17 +290,6 @@ def test_report_averages_and_forgets_what_is_run_again(tmp_path: Path) -> None:
         report.log(2, 25.0, {"loss": 9.0})
     assert [(row["step"], row["value"]) for row in rows(tmp_path)] == [("1", "1.5"), ("2", "9")]
     assert list((tmp_path / "tensorboard").iterdir())
-
-
-def test_moving_a_batch_keeps_every_field() -> None:
-    batch = TrainBatch(
-        ["x"], torch.ones(1, 1), video_features=[torch.ones(1)], waveforms=[torch.ones(2)], transcripts=["x"]
-    )
-    there = moved(batch, torch.device("meta"))
-    assert there.positives.is_meta and there.waveforms is not None and there.waveforms[0].is_meta
-    assert there.video_features is not None and there.video_features[0].is_meta
-    assert there.texts == ["x"] and there.transcripts == ["x"] and there.frames is None
-    assert moved(batch, torch.device("cpu")) is batch
 
 
 def test_command_prints_one_document(data: Path, tmp_path: Path) -> None:

@@ -1,0 +1,158 @@
+"""What a bad file, a full disk or a wrong path costs a run: a code and a message, and nothing else."""
+
+import os
+import shutil
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from indexer import failures, jobs
+from indexer.catalog import Catalog
+from indexer.decode import Decoder, FileFailed
+from indexer.errors import InsufficientStorage, NothingToIndex, PathNotFound
+from indexer.tables import VideoState
+from model import Retriever
+from tests.indexer.library_files import Bench, counts, cut, searchable, seen
+
+
+def test_one_bad_file_stops_nothing_and_is_listed_with_its_code(bench: Bench, library: Path) -> None:
+    (library / "empty.mp4").write_bytes(b"")
+    (library / "words.mkv").write_text("these are words, not a film " * 50)
+    os.mkfifo(library / "pipe.mp4")
+    report = bench.index(library)
+    assert vars(report.counts) == counts(found=6, encoded=3, failed=3)
+    codes = {Path(failure.uri).name: failure.code for failure in report.failed}
+    assert codes == {"empty.mp4": "empty", "words.mkv": "damaged", "pipe.mp4": "not_a_file"}
+    assert vars(bench.index(library).counts) == counts(found=6, unchanged=3, failed=3)
+    shutil.copy(library / "both.mp4", library / "empty.mp4")  # a mended file is tried again
+    assert bench.index(library).counts.failed == 2
+
+
+def test_a_cut_file_is_partial_above_a_half_and_failed_below(bench: Bench, tmp_path: Path) -> None:
+    folder = tmp_path / "library"
+    folder.mkdir()
+    noise = np.random.default_rng(3)
+    from tests.media_files import write_media
+
+    for name, share in (("most.mkv", 0.7), ("little.mkv", 0.3)):
+        path = write_media(
+            folder / name, seconds=14.0, fps=8, size=(64, 48),
+            picture=lambda _: noise.integers(0, 255, (48, 64, 3), np.uint8),
+        )  # fmt: skip
+        cut(path, share)
+    report = bench.index(folder)
+    assert vars(report.counts) == counts(found=2, partial=1, failed=1)
+    most = bench.videos()["most.mkv"]
+    assert (most.state, most.code) == (VideoState.PARTIAL, "truncated")
+    assert most.duration_s == pytest.approx(9.8, abs=0.5)
+    assert [failure.code for failure in report.failed] == ["truncated"]
+    assert searchable(bench) == {most.id: 1}
+    assert vars(bench.index(folder).counts)["unchanged"] == 1
+
+
+def test_a_file_that_kills_its_decoder_costs_three_attempts_and_no_more(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+    probe = Decoder.probe
+
+    def deadly(decoder: Decoder, path: Path) -> Any:
+        tried.append(path.name)
+        if path.name == "both.mp4":
+            raise FileFailed("decoder_crashed", "The decoder died (SIGSEGV).")
+        return probe(decoder, path)
+
+    monkeypatch.setattr(Decoder, "probe", deadly)
+    report = bench.index(library)
+    assert vars(report.counts) == counts(found=3, encoded=2, failed=1)
+    assert report.failed[0].attempts == 3 and tried.count("both.mp4") == 3
+    assert bench.videos()["both.mp4"].state is VideoState.FAILED
+    bench.index(library)
+    assert tried.count("both.mp4") == 3
+    monkeypatch.undo()
+    assert vars(bench.index(library, retry=True).counts) == counts(found=3, encoded=1, unchanged=2)
+
+
+def test_copies_of_a_bad_file_fail_alike(bench: Bench, tmp_path: Path) -> None:
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        (folder / name).write_bytes(b"no media" * 100)
+    report = bench.index(folder)
+    assert vars(report.counts) == counts(found=3, failed=3)
+    assert {(Path(failure.uri).name, failure.code) for failure in report.failed} == {
+        ("a.mp4", "damaged"), ("b.mp4", "damaged"), ("c.mp4", "damaged"),
+    }  # fmt: skip
+
+
+def test_a_file_that_goes_while_it_waits_is_missing_not_failed(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = Decoder.probe
+
+    def too_late(decoder: Decoder, path: Path) -> Any:
+        (library / "both.mp4").unlink(missing_ok=True)
+        return probe(decoder, path)
+
+    monkeypatch.setattr(Decoder, "probe", too_late)
+    report = bench.index(library)
+    assert vars(report.counts) == counts(found=2, encoded=2, missing=1) and report.failed == []
+    assert bench.videos()["both.mp4"].state is VideoState.MISSING
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_taken_for_what_it_was(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = Decoder.probe
+
+    def swapped(decoder: Decoder, path: Path) -> Any:
+        if path.name == "both.mp4":
+            seen(path, shade=40)
+        return probe(decoder, path)
+
+    monkeypatch.setattr(Decoder, "probe", swapped)
+    report = bench.index(library)
+    assert vars(report.counts) == counts(found=3, encoded=2, failed=1)
+    assert (report.failed[0].code, report.failed[0].attempts) == ("changed", 0)
+    assert bench.videos()["both.mp4"].id not in searchable(bench)
+    monkeypatch.undo()
+    assert vars(bench.index(library).counts) == counts(found=3, encoded=1, unchanged=2)
+
+
+def test_a_clip_that_cannot_be_encoded_fails_its_own_file_alone(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.settings = bench.settings.model_copy(update={"batch_clips": 8})
+    encode = Retriever.encode_clips
+
+    def poisoned(retriever: Retriever, clips: list[Any]) -> Any:
+        if any(clip.frames is None for clip in clips):
+            raise RuntimeError("a poisoned clip")
+        return encode(retriever, clips)
+
+    monkeypatch.setattr(Retriever, "encode_clips", poisoned)
+    report = bench.index(library)
+    assert vars(report.counts) == counts(found=3, encoded=2, failed=1)
+    assert (report.failed[0].code, Path(report.failed[0].uri).name) == ("encode_failed", "voice.wav")
+
+
+def test_no_room_on_the_disk_fails_the_run_and_no_file(bench: Bench, library: Path) -> None:
+    full = bench.settings.model_copy(update={"min_free_bytes": 1 << 60})
+    with pytest.raises(InsufficientStorage):
+        bench.index(library, settings=full)
+    with closing(Catalog.open(bench.settings)) as catalog:
+        assert [job.code for job in jobs.list_jobs(catalog)] == ["insufficient_storage"]
+        assert failures.failed_files(catalog) == []
+    assert vars(bench.index(library).counts) == counts(found=3, encoded=3)
+
+
+def test_a_folder_without_media_and_a_path_that_is_not_there_are_errors(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "notes.txt").write_text("nothing to see")
+    with pytest.raises(NothingToIndex):
+        bench.index(tmp_path / "bare")
+    with pytest.raises(PathNotFound):
+        bench.index(tmp_path / "nowhere")
