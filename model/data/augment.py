@@ -44,10 +44,14 @@ def pictures(frames: NDArray[np.uint8], rng: np.random.Generator, *, mirror: boo
 
 
 def sound(wave: Waveform, rng: np.random.Generator, babble: list[Waveform] | None = None) -> Waveform:
-    """Another speed (0.9 to 1.1), level (+-6 dB) and, half the time, a noise 0 to 20 dB below."""
+    """Another speed (0.85 to 1.15) and level (+-6 dB); at times a room, another microphone, a noise 0 to 20 dB below."""
     if len(wave) < 2:
         return wave
-    changed = speed(wave, float(rng.uniform(0.9, 1.1)))
+    changed = speed(wave, float(rng.uniform(0.85, 1.15)))
+    if rng.random() < 0.3:
+        changed = reverberate(changed, rng)
+    if rng.random() < 0.5:
+        changed = microphone(changed, rng)
     if rng.random() < 0.5:
         use_babble = bool(babble) and rng.random() < 0.4
         noise = (
@@ -66,6 +70,31 @@ def speed(wave: Waveform, factor: float) -> Waveform:
     return np.asarray(np.interp(places, np.arange(len(wave)), wave), np.float32)
 
 
+def reverberate(wave: Waveform, rng: np.random.Generator) -> Waveform:
+    """The sound in a room: an impulse and exponentially decaying noise behind it, 0.1 to 0.6 s to -60 dB."""
+    decay = float(rng.uniform(0.1, 0.6))
+    times = np.arange(int(decay * SAMPLE_RATE)) / SAMPLE_RATE
+    room = rng.standard_normal(len(times)) * 10 ** (-3 * times / decay)
+    room *= rng.uniform(0.1, 0.7) / (np.sqrt(np.sum(room**2)) + 1e-12)
+    room[0] = 1.0
+    size = _fast(len(wave) + len(room))
+    wet = np.fft.irfft(np.fft.rfft(wave, size) * np.fft.rfft(room, size), size)[: len(wave)]
+    return np.asarray(wet * (_level(wave) / (_level(wet) + 1e-12)), np.float32)
+
+
+def microphone(wave: Waveform, rng: np.random.Generator) -> Waveform:
+    """The sound through another channel: a tilt of +-6 dB over the band, and half the time no highs (3 to 7 kHz)."""
+    size = _fast(len(wave))
+    spectrum = np.fft.rfft(wave, size)
+    frequencies = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
+    octaves = np.log2(np.clip(frequencies, 50.0, 8000.0) / 630.0)  # 630 Hz is the band's middle
+    spectrum *= 10 ** (rng.uniform(-6.0, 6.0) / 3.67 * octaves / 20)
+    if rng.random() < 0.5:
+        spectrum /= np.sqrt(1 + (frequencies / rng.uniform(3000.0, 7000.0)) ** 16)  # Butterworth of order 8
+    heard = np.fft.irfft(spectrum, size)[: len(wave)]
+    return np.asarray(heard * (_level(wave) / (_level(heard) + 1e-12)), np.float32)
+
+
 def mix(wave: Waveform, noise: Waveform, snr_db: float) -> Waveform:
     """Noise added so that the wave stands `snr_db` above it between 50 and 8000 Hz.
 
@@ -80,10 +109,11 @@ def mix(wave: Waveform, noise: Waveform, snr_db: float) -> Waveform:
 
 def colour(name: str, samples: int, rng: np.random.Generator) -> Waveform:
     """White, pink (1/f) or brown (1/f^2) noise of unit power."""
-    spectrum = np.fft.rfft(rng.standard_normal(samples))
+    size = _fast(samples)
+    spectrum = np.fft.rfft(rng.standard_normal(size))
     slope = {"white": 0.0, "pink": 0.5, "brown": 1.0}[name]
-    spectrum /= np.maximum(np.fft.rfftfreq(samples, 1 / SAMPLE_RATE), 20.0) ** slope
-    noise = np.fft.irfft(spectrum, samples)
+    spectrum /= np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE), 20.0) ** slope
+    noise = np.fft.irfft(spectrum, size)[:samples]
     return np.asarray(noise / (noise.std() + 1e-12), np.float32)
 
 
@@ -96,11 +126,22 @@ def _babble(others: list[Waveform], samples: int, rng: np.random.Generator) -> W
     return np.asarray(np.sum(voices, axis=0), np.float32)
 
 
+def _fast(samples: int) -> int:
+    """A length that the Fourier transform takes quickly: a prime one takes a hundred times as long."""
+    return 1 << max(samples - 1, 1).bit_length()
+
+
+def _level(wave: NDArray[np.floating]) -> float:
+    """Root mean square."""
+    return float(np.sqrt(np.mean(np.square(wave))))
+
+
 def _power(wave: Waveform) -> float:
     """Mean power within the band."""
     if not len(wave):
         return 0.0
-    spectrum = np.abs(np.fft.rfft(wave)) ** 2
-    frequencies = np.fft.rfftfreq(len(wave), 1 / SAMPLE_RATE)
+    size = _fast(len(wave))
+    spectrum = np.abs(np.fft.rfft(wave, size)) ** 2
+    frequencies = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
     inside = (frequencies >= BAND_HZ[0]) & (frequencies <= BAND_HZ[1])
-    return float(spectrum[inside].sum()) / len(wave) ** 2
+    return float(spectrum[inside].sum()) / (size * len(wave))

@@ -44,3 +44,20 @@ def test_sound_changes_keep_silence_and_the_range() -> None:
     assert all(np.abs(one).max() <= 1.0 and one.dtype == np.float32 for one in made)
     assert min(map(len, made)) < len(wave) < max(map(len, made))
     np.testing.assert_array_equal(made[3], augment.sound(wave, np.random.default_rng(3), [wave, wave]))
+
+
+def test_a_room_and_a_microphone_keep_length_and_level() -> None:
+    rng = np.random.default_rng(3)
+    wave = (0.1 * np.sin(np.arange(16_001) * 0.2)).astype(np.float32)
+    for change in (augment.reverberate, augment.microphone):
+        changed = change(wave, rng)
+        assert changed.shape == wave.shape and changed.dtype == np.float32
+        assert np.sqrt(np.mean(changed**2)) == pytest.approx(np.sqrt(np.mean(wave**2)), rel=1e-3)
+        assert not np.allclose(changed, wave, atol=1e-3)
+
+
+def test_a_room_echoes_after_the_sound_and_never_before() -> None:
+    click = np.zeros(8000, np.float32)
+    click[3000] = 1.0
+    heard = augment.reverberate(click, np.random.default_rng(1))
+    assert np.abs(heard[:3000]).max() < 1e-6 and np.abs(heard[3001:]).max() > 1e-3
