@@ -4,6 +4,7 @@ Each takes its own random generator, so that an example is the same whenever and
 """
 
 import re
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ def pictures(frames: NDArray[np.uint8], rng: np.random.Generator, *, mirror: boo
 
 
 def sound(wave: Waveform, rng: np.random.Generator, babble: list[Waveform] | None = None) -> Waveform:
-    """Another speed (0.85 to 1.15) and level (+-6 dB); at times a room, another microphone, a noise 0 to 20 dB below."""
+    """Another speed (0.85 to 1.15) and level (+-6 dB); at times a room, a microphone, a noise 0 to 20 dB below."""
     if len(wave) < 2:
         return wave
     changed = speed(wave, float(rng.uniform(0.85, 1.15)))
@@ -131,7 +132,7 @@ def _fast(samples: int) -> int:
     return 1 << max(samples - 1, 1).bit_length()
 
 
-def _level(wave: NDArray[np.floating]) -> float:
+def _level(wave: NDArray[Any]) -> float:
     """Root mean square."""
     return float(np.sqrt(np.mean(np.square(wave))))
 
