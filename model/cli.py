@@ -130,6 +130,19 @@ class ModeChoice(StrEnum):
     service = "service"
 
 
+class ModalitiesChoice(StrEnum):
+    video = "video"
+    audio = "audio"
+    both = "both"
+
+
+class ControlChoice(StrEnum):
+    none = "none"
+    shuffled = "shuffled"
+    removed = "removed"
+    duration = "duration"
+
+
 @commands.command()
 def evaluate(
     context: typer.Context,
@@ -144,7 +157,17 @@ def evaluate(
     model: Annotated[
         str | None, typer.Option(help="A checkpoint folder or hub id; the embedded one if left out.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    modalities: Annotated[
+        ModalitiesChoice, typer.Option(help="Score pictures alone, sound alone, or both.")
+    ] = ModalitiesChoice.both,
+    control: Annotated[
+        ControlChoice,
+        typer.Option(
+            help="What is found without the right sound: each item with another's sound, with none, or ranked by how "
+            "near its length is to the time that saying the query takes."
+        ),
+    ] = ControlChoice.none,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap and of the shuffled sound.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
     """Rank a manifest's items by its texts: R@1, R@5, R@10, median and mean rank, with 95 % intervals."""

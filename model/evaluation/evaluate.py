@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from model.cachedir import cache_dir
 from model.data.manifest import Item, ManifestError, load_manifest
+from model.evaluation.controls import Control, duration_scores, sound_removed, sound_shuffled
 from model.evaluation.gallery import EncodedGallery, encode_gallery
 from model.evaluation.metrics import figures, rank
 from model.evaluation.queries import Gallery, Query, candidates, gather_queries
-from model.retriever import Retriever
+from model.evaluation.twins import twin_figures
+from model.retriever import BOTH, Retriever
 from model.text import TextEncoding
 
 QUERY_BATCH = 8
@@ -28,6 +30,7 @@ CLIP_BATCH = 64
 Float32 = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Mode = Literal["exhaustive", "service"]
+Modalities = Literal["video", "audio", "both"]
 Progress = Callable[[str, int, int], None]
 
 
@@ -55,6 +58,13 @@ class Request:
     mode: Mode = "exhaustive"
     seed: int = 0
     cache: Path | None = None
+    modalities: Modalities = "both"
+    control: Control = "none"
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The modalities as the retriever names them."""
+        return BOTH if self.modalities == "both" else (self.modalities,)
 
 
 def silent(_what: str, _done: int, _of: int) -> None:
@@ -73,12 +83,13 @@ def evaluate(
         raise EvaluationError(
             f"no item of the split '{request.split}' of {request.data} has a text.", "Choose another split."
         )
-    encoded = encode_gallery(items, retriever, request.cache or cache_dir("evaluation"), progress)
-    among = _candidate_rows(items, queries, encoded)
-    if request.mode == "service" and shortlister is not None:
-        among = _shortlists(retriever, queries, encoded, among, shortlister)
-    ranks = _ranks(items, queries, encoded, score_queries(retriever, queries, encoded, among, progress))
-    kinds = sorted({kind for query in queries for kind in query.kinds})
+    if request.control == "duration":
+        encoded = None
+        scores = duration_scores(items, queries)
+    else:
+        encoded = _encoded(request, items, retriever, progress)
+        scores = _scores(request, retriever, items, queries, encoded, shortlister, progress)
+    ranks = _ranks(items, queries, scores)
     return {
         "model": retriever.name,
         "data": str(request.data),
@@ -86,13 +97,69 @@ def evaluate(
         "seed": request.seed,
         "mode": request.mode,
         "gallery": request.gallery,
-        "overall": _figures(queries, ranks, len(items), request.seed),
-        "kinds": {kind: _figures(queries, ranks, len(items), request.seed, kind) for kind in kinds},
-        "pool": {"items": len(items), "clips": len(encoded.clips)},
+        "modalities": request.modalities,
+        "control": request.control,
+        **_measured(queries, ranks, items, request.seed),
+        **_twins(request, items, encoded, retriever, progress),
+        "pool": {"items": len(items), "clips": len(encoded.clips) if encoded else 0},
         "failed": [
-            {"file": failure.file, "code": failure.code, "message": failure.message} for failure in encoded.failures
+            {"file": failure.file, "code": failure.code, "message": failure.message}
+            for failure in (encoded.failures if encoded else [])
         ],
     }
+
+
+def _encoded(request: Request, items: Sequence[Item], retriever: Retriever, progress: Progress) -> EncodedGallery:
+    """The gallery's token sets, with what the control does to their sound."""
+    encoded = encode_gallery(items, retriever, request.cache or cache_dir("evaluation"), progress)
+    if request.control == "removed":
+        return sound_removed(encoded)
+    if request.control == "shuffled":
+        return sound_shuffled(items, encoded, request.gallery, request.seed)
+    return encoded
+
+
+def _scores(
+    request: Request,
+    retriever: Retriever,
+    items: Sequence[Item],
+    queries: Sequence[Query],
+    encoded: EncodedGallery,
+    shortlister: Shortlister | None,
+    progress: Progress,
+) -> list[Float32]:
+    """For each query the score of every item, [items]."""
+    among = _candidate_rows(items, queries, encoded)
+    if request.mode == "service" and shortlister is not None:
+        among = _shortlists(retriever, queries, encoded, among, shortlister, request.scored)
+    by_clip = score_queries(retriever, queries, encoded, among, progress, request.scored)
+    return [item_scores(clip_scores, encoded.item_of, len(items)) for clip_scores in by_clip]
+
+
+def _measured(queries: Sequence[Query], ranks: Sequence[float], items: Sequence[Item], seed: int) -> dict[str, Any]:
+    """The figures of all queries, of each kind, and of each author of texts where the manifest names them."""
+    kinds = sorted({kind for query in queries for kind in query.kinds})
+    authors = [frozenset(str(items[owner].extra.get("text_source", "")) for owner in query.owners) for query in queries]
+    return {
+        "overall": _figures(queries, ranks, len(items), seed),
+        "kinds": {
+            kind: _figures(queries, ranks, len(items), seed, [kind in query.kinds for query in queries])
+            for kind in kinds
+        },
+        "text_sources": {
+            author: _figures(queries, ranks, len(items), seed, [author in found for found in authors])
+            for author in sorted({author for found in authors for author in found} - {""})
+        },
+    }
+
+
+def _twins(
+    request: Request, items: Sequence[Item], encoded: EncodedGallery | None, retriever: Retriever, progress: Progress
+) -> dict[str, Any]:
+    if encoded is None:
+        return {}
+    found = twin_figures(items, encoded, retriever, request.seed, request.scored, progress)
+    return {} if found is None else {"twins": found}
 
 
 def _candidate_rows(items: Sequence[Item], queries: Sequence[Query], encoded: EncodedGallery) -> list[Rows]:
@@ -105,10 +172,15 @@ def _candidate_rows(items: Sequence[Item], queries: Sequence[Query], encoded: En
 
 
 def _shortlists(
-    retriever: Retriever, queries: Sequence[Query], encoded: EncodedGallery, among: list[Rows], shortlister: Shortlister
+    retriever: Retriever,
+    queries: Sequence[Query],
+    encoded: EncodedGallery,
+    among: list[Rows],
+    shortlister: Shortlister,
+    modalities: tuple[str, ...],
 ) -> list[Rows]:
     clips = retriever.coarse_vectors(encoded.clips)
-    vectors = np.concatenate([retriever.coarse_query(text) for _, text in _texts(retriever, queries)])
+    vectors = np.concatenate([retriever.coarse_query(text, modalities) for _, text in _texts(retriever, queries)])
     return shortlister(clips, encoded.item_of, vectors, among)
 
 
@@ -127,6 +199,7 @@ def score_queries(
     encoded: EncodedGallery,
     among: Sequence[Rows],
     progress: Progress = silent,
+    modalities: tuple[str, ...] = BOTH,
 ) -> list[Float32]:
     """For each query the fused score of every clip [C]; -inf for the clips it is not scored against."""
     scores = [np.full(len(encoded.clips), -np.inf, np.float32) for _ in queries]
@@ -137,7 +210,7 @@ def score_queries(
     for numbers in together.values():
         rows = among[numbers[0]]
         blocks = [rows[start : start + CLIP_BATCH] for start in range(0, len(rows), CLIP_BATCH)]
-        collated = [retriever.collate([encoded.clips[row] for row in block]) for block in blocks]
+        collated = [retriever.collate([encoded.clips[row] for row in block]).only(modalities) for block in blocks]
         for start in range(0, len(numbers), QUERY_BATCH):
             batch = numbers[start : start + QUERY_BATCH]
             text = retriever.encode_text([queries[number].text for number in batch])
@@ -157,21 +230,19 @@ def item_scores(clip_scores: Float32, item_of: Rows, items: int) -> Float32:
     return best
 
 
-def _ranks(
-    items: Sequence[Item], queries: Sequence[Query], encoded: EncodedGallery, scores: Sequence[Float32]
-) -> list[float]:
+def _ranks(items: Sequence[Item], queries: Sequence[Query], scores: Sequence[Float32]) -> list[float]:
+    """The rank of each query among the items of its gallery, by its score of every item [items]."""
     ranks = []
     galleries = {query.group: np.asarray(candidates(items, query)) for query in {q.group: q for q in queries}.values()}
-    for query, clip_scores in zip(queries, scores, strict=True):
+    for query, by_item in zip(queries, scores, strict=True):
         gallery = galleries[query.group]
-        relevant = np.isin(gallery, list(query.relevant))
-        ranks.append(rank(item_scores(clip_scores, encoded.item_of, len(items))[gallery], relevant))
+        ranks.append(rank(by_item[gallery], np.isin(gallery, list(query.relevant))))
     return ranks
 
 
 def _figures(
-    queries: Sequence[Query], ranks: Sequence[float], items: int, seed: int, kind: str | None = None
+    queries: Sequence[Query], ranks: Sequence[float], items: int, seed: int, chosen: Sequence[bool] | None = None
 ) -> dict[str, Any]:
-    """The figures of all queries, or of those of one kind; the gallery stays the same."""
-    chosen = [number for number, query in enumerate(queries) if kind is None or kind in query.kinds]
-    return figures([ranks[number] for number in chosen], [queries[number].owners for number in chosen], items, seed)
+    """The figures of all queries, or of those chosen; the gallery stays the same."""
+    numbers = [number for number in range(len(queries)) if chosen is None or chosen[number]]
+    return figures([ranks[number] for number in numbers], [queries[number].owners for number in numbers], items, seed)

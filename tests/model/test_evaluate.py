@@ -199,7 +199,8 @@ def test_a_file_that_cannot_be_decoded_is_reported_and_ranks_last(retriever: Ret
     queries = gather_queries(items)
     encoded = galleries.encode_gallery(items, retriever, tmp_path / "c", evaluation.silent)
     scores = evaluation.score_queries(retriever, queries, encoded, [np.arange(7)] * len(queries))
-    ranks = evaluation._ranks(items, queries, encoded, scores)
+    by_item = [evaluation.item_scores(found, encoded.item_of, len(items)) for found in scores]
+    ranks = evaluation._ranks(items, queries, by_item)
     assert [rank for query, rank in zip(queries, ranks, strict=True) if query.owners == (lost,)] == [8.0, 8.0]
 
 
