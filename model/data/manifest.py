@@ -71,8 +71,9 @@ class Item:
         return tuple(dict.fromkeys([*self.texts, *(text for part in self.parts.values() for text in part)]))
 
     def spoken(self) -> str | None:
-        """What is said in it, when the manifest knows."""
-        return self.transcript or " ".join(self.parts.get("said", ())) or None
+        """What is said in it, when the manifest knows: the only text of an item of kind speech is its transcript."""
+        said = " ".join(self.parts.get("said", ()))
+        return self.transcript or said or (self.texts[0] if self.kind == "speech" and len(self.texts) == 1 else None)
 
 
 def normalised(text: str) -> str:

@@ -68,6 +68,8 @@ def test_texts_by_kind_are_joined_without_repeats_and_speech_is_known(tmp_path: 
     assert item.spoken() == "hello there x"
     assert Item(tmp_path, ("a",), transcript="said so").spoken() == "said so"
     assert Item(tmp_path, ("a",)).spoken() is None
+    assert Item(tmp_path, ("a",), texts=("good morning",), kind="speech").spoken() == "good morning"
+    assert Item(tmp_path, ("a",), texts=("good morning", "a man talks"), kind="speech").spoken() is None
 
 
 @pytest.mark.parametrize(
