@@ -1,11 +1,16 @@
 """A checkpoint on disk: `config.json` + `model.safetensors` + `tokenizer.json` + `MODEL_CARD.md`.
 
-config.json records the digests of weights and tokenizer. Weights are stored as fp16 and computed in fp32. Nothing here
-unpickles anything.
+config.json records the digests of weights, tokenizer and of its own content; the weights' metadata holds the digest of
+the config that they were saved with. Weights are stored as fp16 and computed in fp32. Nothing here unpickles anything.
+
+A checkpoint is replaced as one: its files are written into a folder of their own, and renaming that folder to `.saved`
+is the moment of change. Only then do they move to their places, and a reader prefers what still waits there, so that a
+death at any moment leaves the old checkpoint or the new one.
 """
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +21,7 @@ from torch import Tensor
 
 from model import hub
 from model.config import RetrieverConfig
+from model.durable import sync
 from model.errors import HtavError
 from model.tokens import TOKEN_FORMAT
 from model.transforms import TRANSFORM_VERSION
@@ -23,6 +29,8 @@ from model.transforms import TRANSFORM_VERSION
 CONFIG, WEIGHTS, TOKENIZER, CARD = "config.json", "model.safetensors", "tokenizer.json", "MODEL_CARD.md"
 SAMPLER_VERSION = 1  # clip windows and frame times; raise it when model.media changes them
 EMBEDDED = Path(__file__).parent / "weights" / "compact"
+SAVING, SAVED = ".saving", ".saved"
+CONFIG_DIGEST = "config_sha256"  # in the weights' metadata; confidence bands are left out, which calibration sets
 QUERY_PARTS = ("text.", "fusion.", "coarse.")
 
 
@@ -53,16 +61,49 @@ def resolve(path_or_hub_id: str | Path) -> Path:
         ) from err
 
 
+def part(folder: Path, name: str) -> Path:
+    """Where a file of the checkpoint is: in its place, or waiting for it since a save was killed."""
+    real = (folder / name).resolve()  # the links of a training run point into its checkpoint
+    waiting = real.parent / SAVED / real.name
+    return waiting if waiting.is_file() else folder / name
+
+
 def read_config(folder: Path) -> tuple[RetrieverConfig, dict[str, str]]:
-    """The network's config and the recorded SHA-256 of each file."""
-    path = folder / CONFIG
+    """The network's config and the recorded SHA-256 of each file. Raises CheckpointError when it was altered."""
+    path = part(folder, CONFIG)
     try:
         values = json.loads(path.read_text())
+        _check_config(folder, values)
         return RetrieverConfig.from_json(values["config"]), dict(values["sha256"])
     except FileNotFoundError as err:
         raise CheckpointError(f"the checkpoint has no {CONFIG} in {folder}.", _RESTORE) from err
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as err:
         raise CheckpointError(f"{path} is not a checkpoint's config.", _RESTORE) from err
+
+
+def _check_config(folder: Path, values: dict[str, Any]) -> None:
+    """Hold config.json against its own digest and against the one in the weights' metadata.
+
+    A checkpoint saved before there were such digests has neither and is taken as it is. Weights that carry theirs
+    demand the other, so that striking it out of config.json helps nobody.
+    """
+    own, bound = values["sha256"].get(CONFIG), _metadata(folder).get(CONFIG_DIGEST)
+    if own is None and bound is None:
+        return
+    if own != _digest(values["config"]) or bound not in (None, _digest(_without_bands(values["config"]))):
+        raise CheckpointError(
+            f"{part(folder, CONFIG)} was altered: it is not what the checkpoint was saved with.",
+            f"{_RESTORE} Confidence bands are set by `htav calibrate`.",
+        )
+
+
+def _metadata(folder: Path) -> dict[str, str]:
+    """The metadata of the weights; nothing when they cannot be read, which `check_digests` tells."""
+    try:
+        with safe_open(part(folder, WEIGHTS), framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError):
+        return {}
 
 
 _RESTORE = "Restore the checkpoint from its source; `git checkout` or a new install brings back the embedded one."
@@ -71,7 +112,7 @@ _RESTORE = "Restore the checkpoint from its source; `git checkout` or a new inst
 def check_digests(folder: Path, digests: dict[str, str]) -> None:
     """Raises CheckpointError when the weights or the tokenizer are missing or are not what was saved."""
     for name in (WEIGHTS, TOKENIZER):
-        path = folder / name
+        path = part(folder, name)
         if not path.is_file():
             raise CheckpointError(f"the checkpoint in {folder} lacks {name}.", _RESTORE)
         if file_digest(path) != digests.get(name):
@@ -81,7 +122,7 @@ def check_digests(folder: Path, digests: dict[str, str]) -> None:
 def read_weights(folder: Path, query_only: bool) -> dict[str, Tensor]:
     """Weights as fp32; of the query path's parts alone if `query_only`."""
     try:
-        with safe_open(folder / WEIGHTS, framework="pt") as file:
+        with safe_open(part(folder, WEIGHTS), framework="pt") as file:
             names = [name for name in file.keys() if not query_only or name.startswith(QUERY_PARTS)]  # noqa: SIM118
             return {name: _widened(file.get_tensor(name)) for name in names}
     except (SafetensorError, OSError) as err:
@@ -93,23 +134,61 @@ def _widened(tensor: Tensor) -> Tensor:
 
 
 def write(folder: Path, config: RetrieverConfig, state: dict[str, Tensor], tokenizer: str, card: str) -> str:
-    """Save a checkpoint; config.json, which holds the digests, is written last. Returns the digest of the weights."""
+    """Save a checkpoint, replacing an older one as a whole. Returns the digest of the weights."""
     folder.mkdir(parents=True, exist_ok=True)
+    _settle(folder)
+    beside = folder / SAVING
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
     half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-    save_file({name: value.contiguous() for name, value in half.items()}, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / TOKENIZER).write_text(tokenizer)
-    (folder / CARD).write_text(card)
-    digests = {name: file_digest(folder / name) for name in (WEIGHTS, TOKENIZER)}
-    write_config(folder, config, digests)
+    # One entry alone: safetensors writes several in any order, and the same weights must give the same file.
+    metadata = {CONFIG_DIGEST: _digest(_without_bands(config.to_json()))}
+    save_file({name: value.contiguous() for name, value in half.items()}, beside / WEIGHTS, metadata=metadata)
+    (beside / TOKENIZER).write_text(tokenizer)
+    (beside / CARD).write_text(card)
+    digests = {name: file_digest(beside / name) for name in (WEIGHTS, TOKENIZER)}
+    (beside / CONFIG).write_text(_config_text(config, digests))
+    for path in (*beside.iterdir(), beside):
+        sync(path)
+    beside.replace(folder / SAVED)
+    sync(folder)
+    _settle(folder)
     return digests[WEIGHTS]
 
 
+def _settle(folder: Path) -> None:
+    """Move a saved checkpoint's files to their places."""
+    saved = folder / SAVED
+    if saved.is_dir():
+        for path in saved.iterdir():
+            path.replace(folder / path.name)
+        sync(folder)
+        saved.rmdir()
+
+
 def write_config(folder: Path, config: RetrieverConfig, digests: dict[str, str]) -> None:
-    """Replace config.json in one step."""
-    values: dict[str, Any] = {"format": "htav-checkpoint-1", "sha256": digests, "config": config.to_json()}
-    temporary = folder / f".{CONFIG}.new"
-    temporary.write_text(json.dumps(values, indent=1) + "\n")
-    temporary.replace(folder / CONFIG)
+    """Replace config.json in one step, with its digest. The network may not change: its weights say what it is."""
+    target = (folder / CONFIG).resolve()
+    _settle(target.parent)
+    beside = target.with_name(f".{CONFIG}.new")
+    beside.write_text(_config_text(config, digests))
+    sync(beside)
+    beside.replace(target)
+    sync(target.parent)
+
+
+def _config_text(config: RetrieverConfig, digests: dict[str, str]) -> str:
+    values = config.to_json()
+    document = {"format": "htav-checkpoint-1", "sha256": digests | {CONFIG: _digest(values)}, "config": values}
+    return json.dumps(document, indent=1) + "\n"
+
+
+def _without_bands(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != "confidence"}
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def fingerprint(config: RetrieverConfig, weights_digest: str) -> str:
@@ -117,9 +196,8 @@ def fingerprint(config: RetrieverConfig, weights_digest: str) -> str:
 
     Calibration is left out: it changes how scores are named, not the tokens.
     """
-    values = {key: value for key, value in config.to_json().items() if key != "confidence"}
     versions = [TOKEN_FORMAT, TRANSFORM_VERSION, SAMPLER_VERSION]
-    return hashlib.sha256(json.dumps([weights_digest, values, versions], sort_keys=True).encode()).hexdigest()[:16]
+    return _digest([weights_digest, _without_bands(config.to_json()), versions])[:16]
 
 
 def file_digest(path: Path) -> str:

@@ -70,13 +70,15 @@ class Retriever(nn.Module, ModelHubMixin):
         config, digests = checkpoint.read_config(folder)
         checkpoint.check_digests(folder, digests)
         with torch.random.fork_rng(devices=[]):  # building draws initial weights; the caller's random state stays
-            retriever = cls(config, load_tokenizer(folder / checkpoint.TOKENIZER), query_only=query_only)
+            retriever = cls(
+                config, load_tokenizer(checkpoint.part(folder, checkpoint.TOKENIZER)), query_only=query_only
+            )
         state = checkpoint.read_weights(folder, query_only)
         try:
             retriever.load_state_dict(state)
         except RuntimeError as err:
             raise checkpoint.CheckpointError(f"the weights in {folder} do not fit its config: {err}", "") from err
-        card = folder / checkpoint.CARD
+        card = checkpoint.part(folder, checkpoint.CARD)
         retriever.card = card.read_text() if card.is_file() else ""
         retriever._weights_digest = digests[checkpoint.WEIGHTS]
         return retriever.eval()
@@ -94,7 +96,7 @@ class Retriever(nn.Module, ModelHubMixin):
         return start_from_preset(preset, pretrained=pretrained, seed=seed)
 
     def save_pretrained(self, path: str | Path, **_: Any) -> None:  # type: ignore[override]
-        """Write a self-contained checkpoint folder (safetensors, fp16)."""
+        """Write a self-contained checkpoint folder (safetensors, fp16), replacing an older one in it as a whole."""
         if self.query_only:
             raise checkpoint.CheckpointError(
                 "a query-only retriever lacks encoders and cannot be saved.", "Load it whole."

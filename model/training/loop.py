@@ -15,7 +15,7 @@ from model.training import schedule, state
 from model.training.devices import Devices, StepModule, find_devices
 from model.training.feed import Step
 from model.training.options import Options, TrainingError
-from model.training.prepare import Prepared, build, prepare, publish, stand_for
+from model.training.prepare import Prepared, build, prepare, stand_for
 from model.training.report import Report
 from model.training.validation import validate
 
@@ -117,7 +117,7 @@ class Run:
             self._validate()
         self._save()
         if self.devices.rank == 0:
-            publish(self.prepared.retriever, self.options.out / MODEL)
+            self.prepared.retriever.save_pretrained(self.options.out / MODEL)
             stand_for(self.options.out, MODEL)
         return Result(self.step, self.clock.elapsed(), finished, self.best)
 
@@ -171,7 +171,7 @@ class Run:
         self.report.say(f"step {self.step}: " + ", ".join(shown))
         if self.best is None or found["val/score"] > self.best:
             self.best = found["val/score"]
-            publish(self.prepared.retriever, self.options.out / BEST)
+            self.prepared.retriever.save_pretrained(self.options.out / BEST)
 
     def _save(self) -> None:
         if self.devices.rank > 0:

@@ -1,7 +1,6 @@
 """Everything a run has before its first step: network, data, features, optimiser."""
 
 import dataclasses
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,15 +134,3 @@ def stand_for(folder: Path, inner: str) -> None:
         link = folder / name
         if not link.is_symlink() and not link.exists():
             link.symlink_to(Path(inner) / name)
-
-
-def publish(retriever: Retriever, target: Path) -> None:
-    """Save a checkpoint for use, replacing an older one only when the new one is whole."""
-    beside, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
-    for left in (beside, old):
-        shutil.rmtree(left, ignore_errors=True)
-    retriever.save_pretrained(beside)
-    if target.exists():
-        target.replace(old)
-    beside.replace(target)
-    shutil.rmtree(old, ignore_errors=True)

@@ -5,7 +5,6 @@ run left half made is removed. Weights are kept in full precision here: the chec
 """
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from model.durable import sync
 from model.training.options import TrainingError
 
 KEEP = 2
@@ -46,11 +46,11 @@ def save(folder: Path, step: int, state: State) -> Path:
     )
     (beside / "state.json").write_text(json.dumps(state.meta, indent=1))
     for path in (*beside.iterdir(), beside):
-        _sync(path)
+        sync(path)
     if target.exists():
         shutil.rmtree(target)
     beside.replace(target)
-    _sync(folder)
+    sync(folder)
     for old in _complete(folder)[KEEP:]:
         shutil.rmtree(old)
     return target
@@ -72,14 +72,6 @@ def newest(folder: Path) -> State | None:
 
 def _complete(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), reverse=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def optimizer_state(optimizer: Optimizer, parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:

@@ -1,15 +1,21 @@
 """Checkpoints: what is saved is what is loaded, what is altered is refused, and nobody waits for a network."""
 
+import itertools
 import json
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from model import checkpoint, hub
 from model.checkpoint import CheckpointError
@@ -113,8 +119,6 @@ def test_the_fingerprint_changes_with_weights(tmp_path: Path) -> None:
 def test_the_fingerprint_changes_with_what_changes_tokens_and_not_with_calibration(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from dataclasses import replace
-
     config = tiny().config
     before = checkpoint.fingerprint(config, "0" * 64)
     calibrated = replace(config, confidence=replace(config.confidence, high=0.99))
@@ -171,11 +175,155 @@ def test_a_digest_that_was_struck_out_does_not_open_the_door(copy: Path) -> None
 
 
 def test_weights_of_another_shape_are_refused(copy: Path) -> None:
-    values = json.loads((copy / "config.json").read_text())
-    values["config"]["audio"]["lstm_hidden"] = 8
-    (copy / "config.json").write_text(json.dumps(values))
+    config, digests = checkpoint.read_config(copy)
+    old_weights(copy)
+    checkpoint.write_config(copy, replace(config, audio=replace(config.audio, lstm_hidden=8)), rehashed(copy, digests))
     with pytest.raises(CheckpointError, match="do not fit"):
         Retriever.from_pretrained(copy)
+
+
+def change_config(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    values = json.loads((folder / "config.json").read_text())
+    change(values)
+    (folder / "config.json").write_text(json.dumps(values))
+
+
+def old_weights(folder: Path) -> None:
+    """Weights as they were saved before they held the digest of their config."""
+    path = folder / "model.safetensors"
+    save_file(load_file(path), path, metadata={"format": "pt"})
+
+
+def rehashed(folder: Path, digests: dict[str, str]) -> dict[str, str]:
+    return digests | {"model.safetensors": checkpoint.file_digest(folder / "model.safetensors")}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values["config"].update(dtw_gamma=0.2),
+        lambda values: values["config"]["video"].update(frames=16),
+        lambda values: values["config"]["confidence"].update(low=0.0),
+        lambda values: values["sha256"].update({"config.json": "0" * 64}),
+        lambda values: values["sha256"].pop("config.json"),
+        lambda values: (values["sha256"].pop("config.json"), values["config"]["confidence"].update(low=0.0)),
+    ],
+)
+def test_an_altered_config_is_told(copy: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    change_config(copy, change)
+    with pytest.raises(CheckpointError, match=r"config.json was altered") as caught:
+        Retriever.from_pretrained(copy, query_only=True)
+    assert "htav calibrate" in caught.value.hint
+
+
+def test_only_the_bands_of_a_saved_network_can_be_set(copy: Path) -> None:
+    config, digests = checkpoint.read_config(copy)
+    before = Retriever.from_pretrained(copy).fingerprint
+    checkpoint.write_config(copy, replace(config, confidence=replace(config.confidence, high=0.9)), digests)
+    loaded = Retriever.from_pretrained(copy)
+    assert loaded.config.confidence.high == 0.9 and loaded.fingerprint == before
+    checkpoint.write_config(copy, replace(config, dtw_gamma=0.2), digests)
+    with pytest.raises(CheckpointError, match="was altered"):
+        Retriever.from_pretrained(copy)
+
+
+def test_a_checkpoint_from_before_there_were_digests_of_configs_loads(copy: Path) -> None:
+    old_weights(copy)
+    change_config(copy, lambda values: values.update(sha256=rehashed(copy, values["sha256"])))
+    change_config(copy, lambda values: values["sha256"].pop("config.json"))
+    assert Retriever.from_pretrained(copy).config == tiny().config
+    config, digests = checkpoint.read_config(copy)
+    checkpoint.write_config(copy, config, digests)  # calibrated, it has one, which then counts
+    change_config(copy, lambda values: values["config"].update(dtw_gamma=0.2))
+    with pytest.raises(CheckpointError, match="was altered"):
+        Retriever.from_pretrained(copy)
+
+
+def test_setting_the_bands_through_the_links_of_a_run_keeps_them_links(copy: Path, tmp_path: Path) -> None:
+    run = linked(copy, tmp_path)
+    config, digests = checkpoint.read_config(run)
+    checkpoint.write_config(run, replace(config, confidence=replace(config.confidence, high=0.9)), digests)
+    assert (run / "config.json").is_symlink()
+    assert Retriever.from_pretrained(copy).config.confidence.high == 0.9
+
+
+# Overwriting
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def linked(checkpoint_folder: Path, tmp_path: Path) -> Path:
+    """A run's folder, which stands for the checkpoint in it."""
+    run = tmp_path / "run"
+    run.mkdir()
+    for path in checkpoint_folder.iterdir():
+        (run / path.name).symlink_to(path)
+    return run
+
+
+STEPS = 13  # weights written, four files and their folder synced, it renamed, the files moved one by one, synced
+
+
+@pytest.fixture(scope="module")
+def newer(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
+    retriever = Retriever.from_preset("tiny", seed=99)
+    retriever.save_pretrained(tmp_path_factory.mktemp("newer"))
+    return retriever
+
+
+def held(folder: Path) -> str:
+    """Which weights the folder holds, all its files checked."""
+    config, digests = checkpoint.read_config(folder)
+    checkpoint.check_digests(folder, digests)
+    return checkpoint.fingerprint(config, digests["model.safetensors"])
+
+
+@pytest.mark.parametrize("step", range(STEPS + 1))
+def test_death_at_any_step_of_overwriting_leaves_the_old_or_the_new(
+    copy: Path, tmp_path: Path, newer: Retriever, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = held(copy), newer.fingerprint
+    run, steps = linked(copy, tmp_path), itertools.count()
+
+    def dying(act: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*given: object, **more: object) -> object:
+            if next(steps) == step:
+                raise Killed
+            return act(*given, **more)
+
+        return wrapped
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save_file", dying(checkpoint.save_file))
+        patched.setattr(checkpoint, "sync", dying(checkpoint.sync))
+        patched.setattr(Path, "replace", dying(Path.replace))
+        with pytest.raises(Killed) if step < STEPS else nullcontext():
+            newer.save_pretrained(copy)
+    assert new != old
+    expected = old if step <= 6 else new  # the rename is the moment of change
+    assert {held(copy), held(run)} == {expected}
+    tiny().save_pretrained(copy)
+    assert {path.name for path in copy.iterdir()} == {path.name for path in run.iterdir()}
+    assert held(copy) == old
+
+
+def test_what_else_lies_in_the_folder_stays(copy: Path, newer: Retriever) -> None:
+    (copy / "notes.txt").write_text("mine")
+    newer.save_pretrained(copy)
+    assert (copy / "notes.txt").read_text() == "mine"
+    assert held(copy) == newer.fingerprint
+
+
+def test_a_checkpoint_whose_last_files_wait_for_their_places_loads_whole(
+    copy: Path, newer: Retriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "_settle", lambda _: None)
+        newer.save_pretrained(copy)
+    assert (copy / ".saved").is_dir()
+    assert Retriever.from_pretrained(copy).fingerprint == newer.fingerprint
 
 
 def test_what_is_no_safetensors_file_is_refused(copy: Path) -> None:

@@ -24,7 +24,6 @@ from model.training import loop, parameters, state
 from model.training.batch import TrainBatch
 from model.training.loop import train
 from model.training.options import Options, TrainingError
-from model.training.prepare import publish
 from model.training.report import Report
 from tests.model.small_data import films, photographs, tones
 
@@ -150,15 +149,6 @@ def test_a_run_is_neither_overwritten_nor_resumed_on_other_data(data: Path, tmp_
         train(options(data, tmp_path / "run", steps=4, resume=True, data=(str(data / "p"),)), quiet=True)
     with pytest.raises(TrainingError, match="not what the run was started with"):
         train(options(data, tmp_path / "run", steps=4, resume=True, seed=8), quiet=True)
-
-
-def test_publishing_replaces_a_checkpoint_whole(tmp_path: Path) -> None:
-    first, second = (Retriever.from_preset("tiny", seed=seed) for seed in (1, 2))
-    publish(first, tmp_path / "model")
-    before = Retriever.from_pretrained(tmp_path / "model").fingerprint
-    publish(second, tmp_path / "model")
-    assert Retriever.from_pretrained(tmp_path / "model").fingerprint != before
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 # ---- learning --------------------------------------------------------------------------------------------------------

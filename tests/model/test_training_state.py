@@ -34,7 +34,7 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path: Path, damage: st
     assert found is not None and found.meta == {"step": 1}
 
 
-@pytest.mark.parametrize("place", ["save_file", "_sync", "replace"])
+@pytest.mark.parametrize("place", ["save_file", "sync", "replace"])
 def test_death_while_saving_leaves_the_state_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
