@@ -7,6 +7,9 @@ PORT ?= 8000
 # Empty: the default index. A CPU wheel index with matching torch, torchvision and torchaudio saves gigabytes.
 TORCH_INDEX_URL ?=
 ARGS ?=
+DATA ?=
+MODEL ?=
+FIGURES ?= runs/figures
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
@@ -19,7 +22,7 @@ READY_TO_RUN := $(if $(wildcard $(DEV_STAMP)),$(DEV_STAMP),$(RUN_STAMP))
 CODE := app indexer model migrations tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types unit coverage bench image-check lock hooks clean
+.PHONY: help demo test lint format types unit coverage bench test-figures image-check lock hooks clean
 
 help: ## list the targets
 	@echo 'usage: make TARGET [VENV=.venv] [PORT=8000] [ARGS="..."]'; echo
@@ -51,6 +54,11 @@ coverage: $(DEV_STAMP) ## pytest with line coverage of the three rooms (at least
 
 bench: $(DEV_STAMP) ## latency and throughput on this machine
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
+
+test-figures: $(DEV_STAMP) ## the figures of a checkpoint on every test set: DATA=FOLDER [MODEL=FOLDER] [FIGURES=runs/figures]
+	@test -d "$(DATA)/texts" || { echo 'DATA=FOLDER must name the data that docs/evaluation.md describes'; exit 2; }
+	$(BIN)/htav testset $(FIGURES)/sets --data $(DATA)
+	$(BIN)/htav figures $(FIGURES) --data $(DATA) --sets $(FIGURES)/sets $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 image-check: ## carry out the Dockerfile's steps without a container engine
 	$(PYTHON) .ci/image_steps.py

@@ -176,8 +176,40 @@ def evaluate(
 
     # The app hands the service's shortlist over through the context: this room must not know the index.
     shortlister = context.obj.get("shortlister") if isinstance(context.obj, dict) else None
-    request = Request(data, split, gallery.value, mode.value, seed)
+    request = Request(data, split, gallery.value, mode.value, seed, modalities=modalities.value, control=control.value)
     run_evaluate(request, model, json_output, shortlister)
+
+
+@commands.command()
+def testset(
+    out: Annotated[Path, typer.Argument(help="The folder to write to, one folder a set.")],
+    data: Annotated[Path, typer.Option(help="The data folder that docs/evaluation.md describes.")],
+    name: Annotated[list[str] | None, typer.Option(help="A set's name; repeat it. All of them if left out.")] = None,
+    record: Annotated[bool, typer.Option(help="Keep the digests, do not check them: a set is defined anew.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Make the fixed test sets and check them against the digests that HTAV keeps."""
+    from model.evaluation.testsets.command import run_testset
+
+    run_testset(out, data, name or [], record, json_output)
+
+
+@commands.command()
+def figures(
+    context: typer.Context,
+    out: Annotated[Path, typer.Argument(help="The folder for figures.json and figures.md.")],
+    data: Annotated[Path, typer.Option(help="The data folder that docs/evaluation.md describes.")],
+    sets: Annotated[Path, typer.Option(help="Where `htav testset` made the test sets.")],
+    model: Annotated[
+        str | None, typer.Option(help="A checkpoint folder or hub id; the embedded one if left out.")
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Evaluate a checkpoint on every test set, each row of docs/evaluation.md; goes on where it was stopped."""
+    from model.evaluation.command import run_figures
+
+    shortlister = context.obj.get("shortlister") if isinstance(context.obj, dict) else None
+    run_figures(out, data, sets, model, shortlister, json_output)
 
 
 @commands.command()

@@ -1,5 +1,7 @@
 """Progress of long work on stderr, one bar a stage."""
 
+from collections.abc import Callable
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -23,3 +25,9 @@ class Bars:
         if what not in self.tasks:
             self.tasks[what] = self.progress.add_task(what, total=of)
         self.progress.update(self.tasks[what], completed=done)
+
+    def below(self, title: str) -> Callable[[str, int, int], None]:
+        """The progress of one part of the work, under its own title."""
+        self.progress.console.print(title, markup=False, highlight=False, soft_wrap=True)
+        self.tasks.clear()
+        return self

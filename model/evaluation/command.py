@@ -29,6 +29,19 @@ def run_evaluate(
         _show(document)
 
 
+def run_figures(
+    out: Path, data: Path, sets: Path, model: Path | str | None, shortlister: Shortlister | None, json_output: bool
+) -> None:
+    """Every row of the table of figures, into `out`, and printed."""
+    from model.evaluation.figures import ROWS, Places, markdown, run_rows
+    from model.retriever import Retriever
+
+    retriever = Retriever.embedded() if model is None else Retriever.from_pretrained(model)
+    with Bars(quiet=json_output and not sys.stderr.isatty()) as bars:
+        report = run_rows(ROWS, Places(data, sets), retriever, out, shortlister, bars.below)
+    sys.stdout.write(json.dumps(report) + "\n" if json_output else markdown(ROWS, report))
+
+
 def _show(document: dict[str, Any]) -> None:
     console = Console()
     title = f"{document['model']} on {document['data']} ({document['split']}, {document['pool']['items']} items)"

@@ -137,18 +137,30 @@ def _scores(
 
 
 def _measured(queries: Sequence[Query], ranks: Sequence[float], items: Sequence[Item], seed: int) -> dict[str, Any]:
-    """The figures of all queries, of each kind, and of each author of texts where the manifest names them."""
-    kinds = sorted({kind for query in queries for kind in query.kinds})
-    authors = [frozenset(str(items[owner].extra.get("text_source", "")) for owner in query.owners) for query in queries]
-    return {
-        "overall": _figures(queries, ranks, len(items), seed),
-        "kinds": {
-            kind: _figures(queries, ranks, len(items), seed, [kind in query.kinds for query in queries])
+    """The figures of all queries, by kind, and for each author of texts whom the manifest names the same again."""
+
+    def by_kind(chosen: Sequence[bool]) -> dict[str, Any]:
+        kinds = sorted({kind for query, wanted in zip(queries, chosen, strict=True) if wanted for kind in query.kinds})
+        return {
+            kind: _figures(
+                queries,
+                ranks,
+                len(items),
+                seed,
+                [wanted and kind in query.kinds for query, wanted in zip(queries, chosen, strict=True)],
+            )
             for kind in kinds
-        },
+        }
+
+    everything = [True] * len(queries)
+    authors = [{str(items[owner].extra.get("text_source", "")) for owner in query.owners} for query in queries]
+    by_author = {author: [author in found for found in authors] for author in sorted(set().union(*authors) - {""})}
+    return {
+        "overall": _figures(queries, ranks, len(items), seed, everything),
+        "kinds": by_kind(everything),
         "text_sources": {
-            author: _figures(queries, ranks, len(items), seed, [author in found for found in authors])
-            for author in sorted({author for found in authors for author in found} - {""})
+            author: _figures(queries, ranks, len(items), seed, chosen) | {"kinds": by_kind(chosen)}
+            for author, chosen in by_author.items()
         },
     }
 
@@ -241,8 +253,8 @@ def _ranks(items: Sequence[Item], queries: Sequence[Query], scores: Sequence[Flo
 
 
 def _figures(
-    queries: Sequence[Query], ranks: Sequence[float], items: int, seed: int, chosen: Sequence[bool] | None = None
+    queries: Sequence[Query], ranks: Sequence[float], items: int, seed: int, chosen: Sequence[bool]
 ) -> dict[str, Any]:
-    """The figures of all queries, or of those chosen; the gallery stays the same."""
-    numbers = [number for number in range(len(queries)) if chosen is None or chosen[number]]
+    """The figures of the chosen queries; the gallery stays the same."""
+    numbers = np.flatnonzero(chosen).tolist()
     return figures([ranks[number] for number in numbers], [queries[number].owners for number in numbers], items, seed)

@@ -138,6 +138,7 @@ def test_duration_alone_finds_the_text_that_takes_as_long_to_say(retriever: Retr
 def test_figures_by_author_of_the_texts(folder: Path, retriever: Retriever, cache: Path, tmp_path: Path) -> None:
     found = evaluate(Request(folder, cache=cache), retriever)
     assert {author: figures["queries"] for author, figures in found["text_sources"].items()} == {"human": 3, "model": 5}
+    assert found["text_sources"]["human"]["kinds"]["visual"]["queries"] == 3
     assert found["overall"]["queries"] == 8 and (found["modalities"], found["control"]) == ("both", "none")
     assert "twins" not in found
     plain = photographs(tmp_path / "p", 1, ("test",))

@@ -1,0 +1,153 @@
+"""The table of figures that a checkpoint is judged by: each set with its options, and the goals set before training.
+
+`htav figures` runs all of it and writes `figures.json` and `figures.md`; every row is one `htav evaluate` command.
+"""
+
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from model.evaluation.evaluate import Progress, Request, Shortlister, evaluate, silent
+from model.evaluation.testsets.build import SETS, Given
+from model.retriever import Retriever
+
+REPORT = "figures"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of an evaluation's document: what to call it, where it stands, and what it should reach."""
+
+    name: str
+    path: str
+    goal: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One evaluation of one set."""
+
+    test_set: str
+    figures: Sequence[Figure]
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def _recall(name: str, path: str, **goals: float | None) -> list[Figure]:
+    return [Figure(f"{name} R@{cut[1:]}".strip(), f"{path}.{cut}", goal) for cut, goal in goals.items()]
+
+
+HUMAN = "text_sources.human.kinds"
+AUDIO, VIDEO, GROUP = {"modalities": "audio"}, {"modalities": "video"}, {"gallery": "group"}
+ROWS: tuple[Row, ...] = (
+    Row("flickr8k-test", _recall("", "overall", r1=28, r10=70)),
+    Row(
+        "clips",
+        _recall("seen", "kinds.visual", r1=36, r10=80)
+        + _recall("seen, human texts", f"{HUMAN}.visual", r1=None, r10=None)
+        + _recall("heard", "kinds.sound", r10=50)
+        + _recall("heard, human texts", f"{HUMAN}.sound", r10=None),
+    ),
+    Row("clips", _recall("heard", "kinds.sound", r10=25), AUDIO),
+    Row("clips", _recall("heard", "kinds.sound", r10=None), VIDEO),
+    Row("clips", _recall("said", "kinds.speech", r1=30), GROUP),
+    *(
+        Row("clips", _recall("said", "kinds.speech", r1=None), {**GROUP, "control": control})
+        for control in ("removed", "shuffled", "duration")
+    ),
+    Row("sounds-val", _recall("", "overall", r1=80)),
+    Row("speech-val", _recall("", "overall", r1=90)),
+    *(
+        Row(name, _recall("", "overall", r1=goal) + _recall("unseen engine", "kinds.speech_festival", r1=None))
+        for name, goal in (("talkers", 97.0), ("talkers-babble-5db", 85.0), ("talkers-babble-0db", 60.0))
+    ),
+    Row("talkers", _recall("", "overall", r1=None), {"control": "duration"}),
+    Row("pairs", _recall("", "overall", r1=90), GROUP),
+    Row("speaker-and-sentence", _recall("", "overall", r1=90)),
+    Row("speaker-and-sentence", _recall("", "overall", r1=None), VIDEO),
+    Row("speaker-and-sentence", _recall("", "overall", r1=None), AUDIO),
+    Row(
+        "ordered",
+        [
+            Figure("right order", "twins.accuracy", 85),
+            Figure("right order, seen", "twins.kinds.order_seen.accuracy"),
+            Figure("right order, heard", "twins.kinds.order_heard.accuracy"),
+        ],
+    ),
+    Row("ordered-long", [Figure("right order", "twins.accuracy")]),
+)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the data and the made sets are."""
+
+    data: Path
+    sets: Path
+
+    def of(self, test_set: str) -> tuple[Path, str]:
+        """Folder and split of a set."""
+        recipe = SETS[test_set]
+        return (
+            (self.data / recipe.folder, recipe.split) if isinstance(recipe, Given) else (self.sets / test_set, "test")
+        )
+
+
+def run_rows(
+    rows: Sequence[Row],
+    places: Places,
+    retriever: Retriever,
+    out: Path,
+    shortlister: Shortlister | None = None,
+    progress: Callable[[str], Progress] = lambda _row: silent,
+) -> dict[str, Any]:
+    """Run the rows and write the report after each; a row that the report has for this checkpoint is not run again."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{REPORT}.json"
+    kept: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    done = kept.get("runs", {}) if kept.get("fingerprint") == retriever.fingerprint else {}
+    report = {"model": retriever.name, "fingerprint": retriever.fingerprint, "runs": done}
+    for row in rows:
+        command = command_of(row)
+        if command not in done:
+            folder, split = places.of(row.test_set)
+            options: dict[str, Any] = {"gallery": "split", **row.options}
+            document = evaluate(Request(folder, split, **options), retriever, shortlister, progress(command))
+            done[command] = {name: found for name, found in document.items() if name != "data"}
+            path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (out / f"{REPORT}.md").write_text(markdown(rows, report), encoding="utf-8")
+    return report
+
+
+def command_of(row: Row) -> str:
+    """The row as a command; DATA and SETS stand for the two folders."""
+    folder, split = Places(Path("DATA"), Path("SETS")).of(row.test_set)
+    options = [part for name, value in row.options.items() for part in (f"--{name}", value)]
+    return shlex.join(["htav", "evaluate", "--data", str(folder), "--split", split, *options])
+
+
+def markdown(rows: Sequence[Row], report: Mapping[str, Any]) -> str:
+    """The table that MODEL_CARD.md shows."""
+    lines = [f"{report['model']}", "", "| command | figure | value | 95 % interval | goal |", "|---|---|---|---|---|"]
+    for row in rows:
+        command = command_of(row)
+        for figure in row.figures:
+            found = _at(report["runs"][command], figure.path)
+            if found is None:
+                continue
+            low, high = found["ci95"]
+            goal = (
+                "" if figure.goal is None else f"{figure.goal:g}{'' if found['value'] >= figure.goal else ' (missed)'}"
+            )
+            value = f"{found['value']:.1f} | {low:.1f} to {high:.1f}"
+            lines.append(f"| `{command}` | {figure.name} | {value} | {goal} |")
+    return "\n".join(lines) + "\n"
+
+
+def _at(document: Mapping[str, Any], path: str) -> dict[str, Any] | None:
+    """What stands at a dotted path; None where a set has no such kind."""
+    found: Any = reduce(lambda part, name: part.get(name, {}), path.split("."), document)
+    return found or None

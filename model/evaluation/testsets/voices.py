@@ -1,0 +1,84 @@
+"""Who speaks in the test sets: ten fixed voices that training never hears, each at one pace and pitch.
+
+Nine are eSpeak's; the tenth is Festival's, of which training hears nothing at all.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from model.data.synthesis.engines import open_speaker
+from model.data.synthesis.people import Person, cast
+from model.data.synthesis.speech import Speaker, Speech
+from model.data.synthesis.voices import Engine, Sex, Voice
+from model.evaluation.testsets.captions import TestSetError
+
+RATE = 24000
+PEOPLE = 43
+TOLERANCE = 0.10  # sentences of one voice differ from its usual length by no more, so that no length gives one away
+AT_ONCE = 60  # sentences tried; the middle of the first is the usual length
+VOICES: dict[Sex, tuple[Voice, ...]] = {
+    "woman": (
+        Voice("woman", "gmw/en", "f4", 160, 55, 50),
+        Voice("woman", "gmw/en-US", "steph", 150, 48, 60),
+        Voice("woman", "gmw/en-GB-scotland", "steph3", 172, 60, 40),
+        Voice("woman", "gmw/en-GB-x-rp", "Alicia", 166, 52, 55),
+        Voice("woman", "gmw/en-US", "steph2", 178, 44, 45),
+    ),
+    "man": (
+        Voice("man", "gmw/en", "m4", 165, 45, 50),
+        Voice("man", "gmw/en-US", "m7", 155, 52, 40),
+        Voice("man", "gmw/en-GB-scotland", "david", 175, 40, 60),
+        Voice("man", "gmw/en-GB-x-rp", "norbert", 160, 50, 45),
+        Voice("man", "gmw/en-US", "kal_diphone", 165, 50, 50, "festival"),
+    ),
+}
+ALL_VOICES = (*VOICES["woman"], *VOICES["man"])
+
+
+class Speakers:
+    """The synthesisers of the ten voices, each started when it is first needed."""
+
+    def __init__(self) -> None:
+        self.stack = ExitStack()
+        self.running: dict[Engine, Speaker] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stack.close()
+
+    def said(self, voice: Voice, sentences: Iterable[str]) -> Iterator[Speech]:
+        """The sentences in one voice, in order. Raises SpeechError where its synthesiser is not installed."""
+        if voice.engine not in self.running:
+            self.running[voice.engine] = self.stack.enter_context(open_speaker(voice.engine, RATE))
+        return self.running[voice.engine].say_many([voice.says(sentence) for sentence in sentences])
+
+    def of_one_length(self, voice: Voice, sentences: Sequence[str], count: int) -> list[str]:
+        """The first `count` sentences that the voice says in nearly the same time: within 10 % of the usual one."""
+        chosen: list[str] = []
+        usual = 0.0
+        for start in range(0, len(sentences), AT_ONCE):
+            some = sentences[start : start + AT_ONCE]
+            durations = [speech.duration_s for speech in self.said(voice, some)]
+            usual = usual or sorted(durations)[len(durations) // 2]
+            both = zip(some, durations, strict=True)
+            chosen += [sentence for sentence, duration in both if abs(duration - usual) <= TOLERANCE * usual]
+            if len(chosen) >= count:
+                return chosen[:count]
+        raise TestSetError(f"the voice {voice.variant} finds only {len(chosen)} of {count} sentences of one length.")
+
+
+def test_people(seed: int) -> list[Person]:
+    """The 43 people, women first, who share the ten voices."""
+    people = cast(PEOPLE, "test", seed)
+    chosen: list[Person] = []
+    for sex, voices in VOICES.items():
+        of_sex = [person for person in people if person.sex == sex]
+        chosen += [replace(person, voice=voices[index % len(voices)]) for index, person in enumerate(of_sex)]
+    return chosen
