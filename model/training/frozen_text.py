@@ -1,4 +1,4 @@
-"""RoBERTa's states of every text, computed once: training with a frozen text trunk then costs no transformer pass."""
+"""What RoBERTa's frozen layers say of every text, computed once: training then costs only the layers that learn."""
 
 import torch
 from torch import Tensor
@@ -7,32 +7,42 @@ from model.text import TextEncoder
 
 
 class FrozenContext:
-    """Stands in for `TextEncoder.contextual` (Eq. 9) while its layers do not learn.
+    """Stands in for `TextEncoder.contextual` (Eq. 9) while its embeddings and first layers do not learn.
 
     States are kept as fp16 by token ids, in memory: about 10 KB a caption.
     """
 
-    def __init__(self, text: TextEncoder) -> None:
-        self._compute = text.contextual
+    def __init__(self, text: TextEncoder, frozen_layers: int) -> None:
+        self._text, self._frozen = text, frozen_layers
         self._states: dict[tuple[int, ...], Tensor] = {}
 
-    @torch.no_grad()
     def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
+        B, N = ids.shape
+        x = self._below(ids, mask)
+        for layer in self._text.layers[self._frozen :]:
+            x = layer(x, mask)
+        return x
+
+    @torch.no_grad()
+    def _below(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The states [B, N, hidden] that the first moving layer starts from."""
         B, N = ids.shape
         lengths = mask.sum(dim=1).tolist()
         keys = [tuple(ids[row, :length].tolist()) for row, length in enumerate(lengths)]
         for row, key in enumerate(keys):
             if key not in self._states:
                 # Each by itself: in a batch the last bits depend on its mates, and a resumed run has other batches.
-                alone = self._compute(ids[row : row + 1, : lengths[row]], mask[row : row + 1, : lengths[row]])
-                self._states[key] = alone[0].half()
-        states = [self._states[key].float() for key in keys]
-        padded: Tensor = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)
+                alone = mask[row : row + 1, : lengths[row]]
+                x = self._text.embeddings(ids[row : row + 1, : lengths[row]], alone)
+                for layer in self._text.layers[: self._frozen]:
+                    x = layer(x, alone)
+                self._states[key] = x[0].half()
+        padded: Tensor = torch.nn.utils.rnn.pad_sequence([self._states[key].float() for key in keys], batch_first=True)
         return torch.nn.functional.pad(padded, (0, 0, 0, N - padded.shape[1]))
 
 
-def freeze_text_trunk(text: TextEncoder) -> None:
-    """Stop RoBERTa's layers and embeddings from learning and cache their states."""
-    for part in (text.embeddings, text.layers):
-        part.requires_grad_(False)
-    text.contextual = FrozenContext(text)  # type: ignore[method-assign]
+def freeze_text_trunk(text: TextEncoder, layers: int) -> None:
+    """Stop RoBERTa's embeddings and first `layers` layers from learning and cache their states."""
+    text.embeddings.requires_grad_(False)
+    text.layers[:layers].requires_grad_(False)
+    text.contextual = FrozenContext(text, layers)  # type: ignore[method-assign]

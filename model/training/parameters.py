@@ -24,7 +24,7 @@ class Trained:
     parameters: dict[str, nn.Parameter]
     optimizer: AdamW
     frozen_frames: bool
-    frozen_text: bool
+    frozen_text_layers: int  # RoBERTa's first layers that do not move; 0 when its embeddings do
 
 
 def parse(spec: str) -> dict[str, int | None]:
@@ -60,8 +60,16 @@ def select(retriever: Retriever, loss: nn.Module, options: Options) -> Trained:
         if values
     ]
     optimizer = AdamW(groups, betas=(0.9, 0.98), eps=1e-8)
-    frozen = [not any(name.startswith(trunk) for name in moving) for trunk in (FRAME_TRUNK, TEXT_TRUNK)]
-    return Trained(moving, optimizer, *frozen)
+    frozen_frames = not any(name.startswith(FRAME_TRUNK) for name in moving)
+    return Trained(moving, optimizer, frozen_frames, _frozen_text_layers(moving, len(retriever.text.layers)))
+
+
+def _frozen_text_layers(moving: dict[str, nn.Parameter], layers: int) -> int:
+    """How many of RoBERTa's first layers stand still, and everything below them."""
+    if any(name.startswith(TEXT_TRUNK[0]) for name in moving):
+        return 0
+    found = [int(match[1]) for name in moving if name.startswith(TEXT_TRUNK[1]) and (match := STAGE.search(name))]
+    return min(found, default=layers)
 
 
 def _last_stages(names: list[str], count: int | None) -> set[str]:

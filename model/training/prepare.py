@@ -74,8 +74,8 @@ def prepare(
 ) -> Prepared:
     """Read and decode the data, run the frozen trunk once over it, and set up the optimiser."""
     trained = parameters.select(retriever, loss, options)
-    if trained.frozen_text:
-        freeze_text_trunk(retriever.text)
+    if trained.frozen_text_layers:
+        freeze_text_trunk(retriever.text, trained.frozen_text_layers)
     shape = Shape.of(retriever.config.video)
     pixels = ClipCache(cache_dir("clips"), shape)
     cache = ClipCache(cache_dir("clips"), shape, keep_frames=not trained.frozen_frames)

@@ -22,6 +22,7 @@ from model.losses import RetrievalLoss
 from model.retriever import Retriever
 from model.training import loop, parameters, state
 from model.training.batch import TrainBatch
+from model.training.frozen_text import freeze_text_trunk
 from model.training.loop import train
 from model.training.options import Options, TrainingError
 from model.training.report import Report
@@ -234,8 +235,21 @@ def test_trunks_learn_slower_and_vectors_do_not_decay(data: Path, tmp_path: Path
     assert of[id(retriever.get_parameter("text.layers.0.query.weight"))]["peak_lr"] == 0.01
     assert of[id(retriever.fusion.cls)]["peak_lr"] == 0.1 and of[id(retriever.fusion.cls)]["weight_decay"] == 0.0
     assert sum(len(group["params"]) for group in groups) == len(trained.parameters)
-    assert trained.frozen_frames and not trained.frozen_text
+    assert trained.frozen_frames and trained.frozen_text_layers == len(retriever.text.layers) - 1
     assert "loss.word_scale" in trained.parameters
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_kept_states_of_frozen_layers_change_no_text(frozen: int) -> None:
+    retriever = Retriever.from_preset("tiny").eval()
+    texts = ["a dog runs", "two people talk about the weather"]
+    plain = retriever.text(texts)
+    freeze_text_trunk(retriever.text, frozen)
+    for _ in range(2):  # made, then read back
+        kept = retriever.text(texts).tokens[plain.mask]
+        assert torch.allclose(kept, plain.tokens[plain.mask], atol=5e-3)
+    moving = {name for name, value in retriever.text.layers.named_parameters() if value.requires_grad}
+    assert all(int(name.split(".")[0]) >= frozen for name in moving)
 
 
 @pytest.mark.parametrize(
