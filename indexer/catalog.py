@@ -28,10 +28,11 @@ from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from indexer.config import IndexSettings
-from indexer.errors import CatalogUnusable, DataFolderUnusable, InsufficientStorage
+from indexer.errors import CatalogUnusable, DataFolderUnusable, InsufficientStorage, PathRefused
 from indexer.space import HINT
 from indexer.tables import (
     HIDDEN,
+    MAX_NAME_BYTES,
     SEARCHABLE,
     ApiKey,
     Base,
@@ -52,6 +53,7 @@ from indexer.tables import (
     VideoUri,
     file_path,
     now,
+    stored_name,
     video_id,
 )
 
@@ -134,8 +136,10 @@ class Catalog:
 
 
 def media_root(session: Session, path: str | Path) -> MediaRoot:
-    """The root with this path, added if it is new."""
+    """The root with this path, added if it is new. Raises PathRefused for one longer than the catalog takes."""
     resolved = str(Path(path).resolve())
+    if len(stored_name(resolved).encode()) > MAX_NAME_BYTES:
+        raise PathRefused(f"A media root's path may have {MAX_NAME_BYTES} bytes at most.", "Name a folder above it.")
     root = session.scalar(select(MediaRoot).where(MediaRoot.path == resolved))
     if root is None:
         root = MediaRoot(path=resolved)

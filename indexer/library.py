@@ -23,7 +23,7 @@ from indexer.catalog import Catalog, media_root
 from indexer.config import IndexSettings
 from indexer.failures import Verdict
 from indexer.progress import Failure
-from indexer.scan import Found, Scope
+from indexer.scan import PATH_TOO_LONG, Found, Scope
 from indexer.tables import (
     SEARCHABLE,
     Clip,
@@ -106,6 +106,7 @@ class Library:
             videos = {video.id: video for video in session.scalars(select(Video))} if uris else {}
             complete = self._complete(session, videos.values())
             asked = {(scope.root, scope.path) for scope in scopes if scope.is_file}
+            _forget_long_paths(session, scopes)
             for one in found:
                 task = Task(ids[one.root], one, (one.root, one.path) in asked)
                 uri = uris.get((task.root_id, one.path))
@@ -234,9 +235,19 @@ def _under(path: Path, starts: set[Path]) -> bool:
 def _forget_failures(session: Session, scopes: Sequence[Scope]) -> None:
     """What failed and is gone need not be listed."""
     starts = {scope.file_path for scope in scopes}
-    for row in session.scalars(select(FileFailure)).all():
+    named = FileFailure.code.is_distinct_from(PATH_TOO_LONG)
+    for row in session.scalars(select(FileFailure).where(named)).all():
         if not os.path.lexists(row.file_path) and _under(row.file_path, starts):
             session.delete(row)
+
+
+def _forget_long_paths(session: Session, scopes: Sequence[Scope]) -> None:
+    """Files under shortened names cannot be looked up on disk: those that are still there are noted anew."""
+    starts = {scope.file_path for scope in scopes}
+    for row in session.scalars(select(FileFailure).where(FileFailure.code == PATH_TOO_LONG)).all():
+        if _under(row.file_path, starts):
+            session.delete(row)
+    session.flush()
 
 
 class _Row(NamedTuple):

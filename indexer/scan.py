@@ -5,6 +5,7 @@ comes through the API must lie in a root already. Symbolic links are followed on
 the target is what is indexed, so that nothing is found twice. Only names and `stat` are looked at, no content.
 """
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from indexer.errors import OutsideMediaRoot, PathNotFound
-from indexer.tables import file_path, stored_name
+from indexer.tables import MAX_NAME_BYTES, file_path, stored_name
 
+PATH_TOO_LONG = "path_too_long"
+SHORTENED_BYTES = 200
 MEDIA_SUFFIXES = frozenset(
     ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .h264 .hevc .ivf .m1v .m2ts .m2v .m4v .mkv .mov .mp4 .mpe .mpeg .mpg .mts"
     " .mxf .ogm .ogv .qt .ts .vob .webm .wmv .264 .265"
@@ -163,11 +166,25 @@ def _look(path: Path, roots: Sequence[Path]) -> Found | None:
         return _problem(outside, path, "not_a_file", "This is no regular file.")
     if not os.access(real, os.R_OK):
         return _problem(outside, path, "unreadable", "This user may not read the file.")
-    return Found(root, _relative(real, root), status.st_size, status.st_mtime_ns)
+    name = _relative(real, root)
+    if not _fits(name):
+        message = f"The path is {len(name.encode())} bytes long; the catalog takes {MAX_NAME_BYTES} below a media root."
+        return _problem(root, real, PATH_TOO_LONG, message)
+    return Found(root, name, status.st_size, status.st_mtime_ns)
 
 
 def _problem(root: Path, path: Path, code: str, message: str) -> Found:
-    return Found(root, _relative(path, root), problem=(code, message))
+    """A file that is not opened; a path that the catalog cannot take is shown by its beginning and a digest."""
+    name = _relative(path, root)
+    if not _fits(name):
+        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+        name = f"{name.encode()[:SHORTENED_BYTES].decode(errors='ignore')}...{digest}{path.suffix}"
+        code = PATH_TOO_LONG
+    return Found(root, name, problem=(code, message))
+
+
+def _fits(name: str) -> bool:
+    return len(name.encode()) <= MAX_NAME_BYTES
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -37,6 +37,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 NAMESPACE = UUID("6c1d0f3e-2b0e-5a53-9f0c-7a2d5c6e4b1a")
 BIG_ID = BigInteger().with_variant(Integer, "sqlite")
 NEVER_REUSE = {"sqlite_autoincrement": True}  # a clip id in a snapshot must never come to mean another clip
+MAX_NAME_BYTES = 2_600  # PostgreSQL's indexes take rows of 2,704 bytes, and a path shares them with a few columns
 _BYTE_ESCAPES = {0xDC80 + byte: 0x10FE80 + byte for byte in range(128)}
 _BYTE_ORIGINALS = {value: key for key, value in _BYTE_ESCAPES.items()}
 

@@ -1,6 +1,8 @@
 """What a bad file, a full disk or a wrong path costs a run: a code and a message, and nothing else."""
 
+import json
 import os
+import secrets
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -9,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer import failures, jobs
+from indexer import failures, jobs, listing
 from indexer.catalog import Catalog
+from indexer.config import IndexSettings
 from indexer.decode import Decoder, FileFailed
-from indexer.errors import InsufficientStorage, NothingToIndex, PathNotFound
+from indexer.errors import InsufficientStorage, NothingToIndex, PathNotFound, PathRefused
 from indexer.tables import VideoState
 from model import Retriever
 from tests.indexer.library_files import Bench, counts, cut, searchable, seen
@@ -156,3 +159,39 @@ def test_a_folder_without_media_and_a_path_that_is_not_there_are_errors(bench: B
         bench.index(tmp_path / "bare")
     with pytest.raises(PathNotFound):
         bench.index(tmp_path / "nowhere")
+
+
+def test_names_that_no_catalog_was_made_for_stop_nothing(
+    any_settings: IndexSettings, retriever: Retriever, library: Path
+) -> None:
+    """One path too long for PostgreSQL's indexes, one that is no UTF-8; on either database."""
+    bench = Bench(any_settings, retriever)
+    folder = library
+    for _ in range(12):
+        folder /= secrets.token_hex(120)  # random, for PostgreSQL compresses what repeats
+    folder.mkdir(parents=True)
+    deep = Path(shutil.copy(library / "both.mp4", folder / "deep.mp4"))
+    os.rename(library / "both.mp4", os.fsencode(library) + b"/caf\xe9.mp4")
+    for _ in range(2):
+        report = bench.index(library)
+        assert [failure.code for failure in report.failed] == ["path_too_long"]
+        assert report.failed[0].uri.endswith(".mp4") and len(report.failed[0].uri) < len(str(library)) + 250
+        with closing(Catalog.open(any_settings)) as catalog:
+            assert [file.uri for file in listing.failed(catalog)] == [report.failed[0].uri]
+        json.dumps(report.to_json()).encode()
+    assert vars(report.counts) == counts(found=4, unchanged=3, failed=1)
+    assert len(searchable(bench)) == 3
+    deep.rename(library / "shallow.mp4")
+    assert vars(bench.index(library).counts) == counts(found=4, unchanged=3, duplicate=1)
+    with closing(Catalog.open(any_settings)) as catalog:
+        assert listing.failed(catalog) == []
+
+
+def test_a_root_whose_path_is_too_long_is_refused(bench: Bench, tmp_path: Path) -> None:
+    folder = tmp_path
+    for _ in range(12):
+        folder /= "deep" * 60
+    folder.mkdir(parents=True)
+    (folder / "a.mp4").write_bytes(b"x")
+    with pytest.raises(PathRefused, match="2600 bytes"):
+        bench.index(folder)
