@@ -32,7 +32,13 @@ def synth(
     fps: Annotated[float, typer.Option(help="Frames a second.")] = 12.5,
     people: Annotated[int, typer.Option(help="How many different people talk.")] = 43,
     sayers: Annotated[int, typer.Option(help="How many of them say each sentence.")] = 1,
-    sentences: Annotated[Path | None, typer.Option(help="Say the lines of this text file instead.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="Who speaks: espeak, flite (train only) or festival (test only).")
+    ] = "espeak",
+    sentences: Annotated[
+        list[str] | None,
+        typer.Option(help="Say the lines of this text file, or a data folder's texts; repeat it to take turns."),
+    ] = None,
     photos: Annotated[Path | None, typer.Option(help="A folder of captioned images with a manifest.jsonl.")] = None,
     spoken: Annotated[
         str, typer.Option(help="What is said over a photo: an unrelated sentence, or its caption.")
@@ -47,7 +53,8 @@ def synth(
 
     options: dict[str, Any] = {
         "out": out, "kind": kind, "count": count, "split": split, "seed": seed, "texts": texts, "container": container,
-        "codec": codec, "size": size, "fps": fps, "people": people, "sayers": sayers, "sentences": sentences,
+        "codec": codec, "size": size, "fps": fps, "people": people, "sayers": sayers, "engine": engine,
+        "sentences": tuple(sentences or ()),
         "photos": photos, "spoken": spoken, "noise": noise, "snr_db": snr, "overwrite": overwrite,
     }  # fmt: skip
     run_synth(options, json_output)
@@ -88,6 +95,9 @@ def train(
     weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay.")] = 0.02,
     clip_norm: Annotated[float, typer.Option(help="Longest gradient.")] = 1.0,
     accumulate: Annotated[int, typer.Option(help="Batches whose gradients make one step.")] = 1,
+    average: Annotated[
+        float, typer.Option(help="Validate and publish a moving average of the weights: 0.98, say; 0 for none.")
+    ] = 0.0,
     bf16: Annotated[bool, typer.Option(help="Compute in bf16: for GPUs; most CPUs are slower with it.")] = False,
     trained: Annotated[
         str, typer.Option("--train", help="What moves of the trunks: text-last=2,frames-last=1, or all.")
@@ -112,7 +122,7 @@ def train(
         Options(
             data=tuple(data), out=out, preset=preset, init=init, audio_from=audio_from, steps=steps, epochs=epochs,
             hours=hours, batch_size=batch_size, lr=lr, trunk_lr=trunk_lr, schedule=schedule, weight_decay=weight_decay,
-            clip_norm=clip_norm, accumulate=accumulate, bf16=bf16, train=trained, loss=loss, views=views,
+            clip_norm=clip_norm, accumulate=accumulate, average=average, bf16=bf16, train=trained, loss=loss, views=views,
             augment=augment, seed=seed, threads=threads, validate_every=validate_every, validate_items=validate_items,
             save_minutes=save_minutes, save_every=save_every, resume=resume,
         ),

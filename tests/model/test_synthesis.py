@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from model.cli import commands
+from model.data.synthesis.espeak import Espeak
 from model.data.synthesis.library import synthesise
 from model.data.synthesis.noise import band_energy, coloured, mix
 from model.data.synthesis.people import cast
@@ -98,9 +99,10 @@ def test_an_unknown_voice_is_an_error_and_not_another_voice() -> None:
 
 def test_a_dead_synthesiser_is_an_error_and_not_a_hang() -> None:
     with Speaker(16000) as speaker:
-        assert speaker.process is not None
-        speaker.process.kill()
-        speaker.process.wait()
+        espeak = speaker.engine("espeak")
+        assert isinstance(espeak, Espeak) and espeak.process is not None
+        espeak.process.kill()
+        espeak.process.wait()
         with pytest.raises(SpeechError, match="ended unexpectedly"):
             speaker.say(Utterance("hello", "gmw/en"))
 
@@ -108,8 +110,8 @@ def test_a_dead_synthesiser_is_an_error_and_not_a_hang() -> None:
 def test_without_a_synthesiser_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("shutil.which", lambda name: None)
-    with pytest.raises(SpeechError, match=r"pip install htav\[synth\]"):
-        Speaker()
+    with Speaker() as speaker, pytest.raises(SpeechError, match=r"pip install htav\[synth\]"):
+        speaker.say(Utterance("hello", "gmw/en"))
 
 
 def test_the_program_is_used_when_the_library_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Literal
 from model.data.synthesis.drawing import Colour
 from model.data.synthesis.places import WALLS
 from model.data.synthesis.sentences import Split
-from model.data.synthesis.voices import Sex, Voice, draw_voice
+from model.data.synthesis.speech import Engine
+from model.data.synthesis.voices import Sex, Voice, draw_voice, sexes
 
 SKINS: tuple[Colour, ...] = (
     (250, 218, 196),
@@ -123,7 +124,7 @@ def draw_hair(random_source: random.Random, skin: Colour) -> str:
             return hair
 
 
-def draw_person(random_source: random.Random, split: Split, sex: Sex) -> Person:
+def draw_person(random_source: random.Random, split: Split, sex: Sex, engine: Engine = "espeak") -> Person:
     skin, style = random_source.choice(SKINS), random_source.choice(STYLES[sex])
     hat = random_source.choice(["", "", "", "cap", "woolly hat", "straw hat"])
     return Person(
@@ -139,17 +140,19 @@ def draw_person(random_source: random.Random, split: Split, sex: Sex) -> Person:
         pattern=random_source.choice(["", "", "striped", "dotted", "checked"]),
         backdrop=random_source.choice(BACKDROPS),
         gesture=random_source.choice(["still", "nodding", "swaying"]),
-        voice=draw_voice(random_source, split, sex),
+        voice=draw_voice(random_source, split, sex, engine),
     )
 
 
-def cast(count: int, split: Split, seed: int) -> list[Person]:
-    """The people of a split, no two of whom look the same; 19 of 43 are women, as in VidTIMIT."""
+def cast(count: int, split: Split, seed: int, engine: Engine = "espeak") -> list[Person]:
+    """The people of a split, no two of whom look the same; 19 of 43 are women, as in VidTIMIT, where voices allow."""
     random_source = random.Random(f"cast {split} {seed}")
     people: list[Person] = []
     looks: set[tuple[str, ...]] = set()
+    voiced = sexes(engine, split)
     while len(people) < count:
-        person = draw_person(random_source, split, "woman" if len(people) * 19 % 43 < 19 else "man")
+        wanted: Sex = "woman" if len(people) * 19 % 43 < 19 else "man"
+        person = draw_person(random_source, split, wanted if wanted in voiced else voiced[0], engine)
         look = (person.sex, *person.features, person.clothes, person.backdrop)
         if look not in looks:
             looks.add(look)

@@ -89,7 +89,7 @@ def make_photos(request: Request) -> Iterator[Item]:
         sentences = [random_source.choice([tidy(text) for text in line["texts"]]) for line in lines]
     else:
         sentences = list(islice(request_sentences(request), len(lines)))
-    voices = [draw_voice(random_source, request.split) for _ in lines]
+    voices = [draw_voice(random_source, request.split, engine=request.engine) for _ in lines]
     with Speaker(RATE) as speaker:
         said = speaker.say_many(voice.says(sentence) for voice, sentence in zip(voices, sentences, strict=True))
         for index, (line, bare) in enumerate(zip(lines, said, strict=True)):

@@ -7,6 +7,8 @@ from typing import Literal, get_args
 from model.data.synthesis.noise import Noise
 from model.data.synthesis.record import SynthesisError, TextKind
 from model.data.synthesis.sentences import Split
+from model.data.synthesis.speech import Engine
+from model.data.synthesis.voices import sexes
 from model.data.synthesis.writer import VIDEO_CODECS, choose_format
 
 Kind = Literal["utterances", "talkers", "scenes", "photos"]
@@ -29,7 +31,8 @@ class Request:
     fps: float = 12.5
     people: int = 43
     sayers: int = 1
-    sentences: Path | None = None
+    engine: Engine = "espeak"
+    sentences: tuple[str, ...] = ()  # paths, or GRAMMAR; they take turns
     photos: Path | None = None
     spoken: Literal["sentence", "caption"] = "sentence"
     noise: Noise = "none"
@@ -42,10 +45,16 @@ class Request:
             ("split", self.split, get_args(Split)),
             ("texts", self.texts or "all", get_args(TextKind)),
             ("noise", self.noise, get_args(Noise)),
+            ("engine", self.engine, get_args(Engine)),
             ("spoken", self.spoken, ("sentence", "caption")),
         ):
             if value not in allowed:
                 raise SynthesisError(f"There is no {name} {value!r}.", f"Choose one of: {', '.join(allowed)}.")
+        if not sexes(self.engine, self.split):
+            raise SynthesisError(
+                f"The voices of {self.engine} are kept out of the {self.split} split.",
+                "Choose another engine: training and test never share a voice.",
+            )
         if self.count < 1 or self.people < 1 or self.sayers < 1:
             raise SynthesisError("count, people and sayers must be at least 1.", "Give a positive number.")
         if not 64 <= self.size <= 1080 or self.size % 2:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from model.data.manifest import load_manifest
 from model.data.synthesis import vocabulary as words
 from model.errors import HtavError
 
@@ -236,13 +237,35 @@ def grammar_sentences(split: Split, seed: int) -> Iterator[str]:
             yield sentence
 
 
+def speakable(text: str) -> str | None:
+    """A human text as one sentence to say, or None: 3 to 14 words of plain letters, without its stop."""
+    plain = re.sub(r"\s+(?=[.,;!?])", "", " ".join(text.split())).rstrip(".,;!? ")
+    fit = re.fullmatch(r"[A-Za-z][A-Za-z' ,-]*", plain) and 3 <= len(plain.split()) <= 14
+    return plain if fit else None
+
+
+def path_sentences(path: Path, split: Split, seed: int) -> Iterator[str]:
+    """The lines of a text file, or what can be said of the texts of a data folder's split; in seeded order, again
+    and again. The split of a file's lines is the user's business."""
+    if path.is_dir():
+        texts = (speakable(text) for item in load_manifest(path, split) for text in item.texts)
+        yield from shuffled(path, [text for text in texts if text], seed)
+    else:
+        yield from file_sentences(path, seed)
+
+
 def file_sentences(path: Path, seed: int) -> Iterator[str]:
-    """The lines of a text file in seeded order, again and again; their split is the user's business."""
+    """The lines of a text file in seeded order, again and again."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise SentencesError(f"Cannot read the sentences in {path}: {error}.", "Give a UTF-8 text file.") from error
-    lines = list(dict.fromkeys(line for line in lines if re.search(r"\w", line)))
+    yield from shuffled(path, [line for line in lines if re.search(r"\w", line)], seed)
+
+
+def shuffled(path: Path, lines: list[str], seed: int) -> Iterator[str]:
+    """Each line once in seeded order, then all of them again in another."""
+    lines = list(dict.fromkeys(lines))
     if not lines:
         raise SentencesError(f"{path} holds no sentence.", "Write one sentence a line.")
     random_source = random.Random(f"file {seed}")

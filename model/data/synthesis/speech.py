@@ -1,28 +1,23 @@
-"""Spoken sentences: the client of the eSpeak process, which is never imported (its licence differs, see NOTICE)."""
+"""Said sentences, and what every speech synthesiser can do; each is a program of its own and never imported.
 
-import importlib.util
-import io
-import json
-import shutil
-import subprocess
-import sys
-import wave
-from collections import deque
+Their licences differ from ours, eSpeak NG's is GPL-3 (see NOTICE).
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
-from pathlib import Path
+from dataclasses import dataclass, field
+from importlib import import_module
+from itertools import groupby
+from operator import attrgetter
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import av
 import numpy as np
 
 from model.errors import HtavError
 
-IN_FLIGHT = 16
-REINSTALL = "Reinstall it: pip install --force-reinstall espeakng-loader."
+Engine = Literal["espeak", "flite", "festival"]
 
 
 class SpeechError(HtavError):
@@ -37,9 +32,10 @@ class Utterance:
 
     text: str
     voice: str
-    rate: int = 165
+    rate: int = 165  # words a minute
     pitch: int = 50
     range: int = 50
+    engine: Engine = "espeak"
 
 
 @dataclass(frozen=True)
@@ -67,25 +63,42 @@ def resample(samples: np.ndarray, source_rate: int, rate: int) -> np.ndarray:
     return np.concatenate(pieces).astype(np.int16)
 
 
+def trim(samples: np.ndarray, rate: int) -> np.ndarray:
+    """int16 mono samples without the silence around them; 30 ms stay on either side."""
+    there = np.flatnonzero(np.abs(samples.astype(np.int32)) > 0.02 * np.abs(samples.astype(np.int32)).max(initial=1))
+    margin = int(0.03 * rate)
+    return samples[max(0, there[0] - margin) : there[-1] + margin] if len(there) else samples
+
+
+class Synthesiser(ABC):
+    """One running engine whose speeches have `rate` samples a second."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+
+    def close(self) -> None:
+        """End whatever runs."""
+        return
+
+    @abstractmethod
+    def say_many(self, utterances: Iterable[Utterance]) -> Iterator[Speech]:
+        """The speeches in order. Raises SpeechError when a sentence or a voice is not possible."""
+
+
+# name: the module and its class; imported, and the engine started, when the first utterance asks for it
+ENGINES: dict[Engine, tuple[str, str]] = {
+    "espeak": ("model.data.synthesis.espeak", "Espeak"),
+    "flite": ("model.data.synthesis.flite", "Flite"),
+    "festival": ("model.data.synthesis.festival", "Festival"),
+}
+
+
 class Speaker:
-    """A running eSpeak NG: the library of `espeakng-loader` in its own process, or else the `espeak-ng` program."""
+    """Says utterances, each by its engine; leaving its context ends the engines."""
 
     def __init__(self, rate: int = 24000) -> None:
         self.rate = rate
-        self.process: subprocess.Popen[bytes] | None = None
-        if importlib.util.find_spec("espeakng_loader") is not None:
-            command = [sys.executable, "-m", "model.data.synthesis.espeak_process"]
-            root = Path(__file__).resolve().parents[3]
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root)
-        elif self.program is None:
-            raise SpeechError(
-                "Making spoken media needs the eSpeak NG speech synthesiser, which is not installed.",
-                "Run: pip install htav[synth]   (or install the espeak-ng program).",
-            )
-
-    @cached_property
-    def program(self) -> str | None:
-        return shutil.which("espeak-ng")
+        self.running: dict[Engine, Synthesiser] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -93,65 +106,21 @@ class Speaker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.process is not None:
-            for stream in (self.process.stdin, self.process.stdout):
-                if stream is not None:
-                    with suppress(BrokenPipeError):
-                        stream.close()
-            self.process.wait(timeout=10)
+        for synthesiser in self.running.values():
+            synthesiser.close()
+        self.running.clear()
+
+    def engine(self, name: Engine) -> Synthesiser:
+        """The running engine of that name, started if need be. Raises SpeechError where it is not installed."""
+        if name not in self.running:
+            module, kind = ENGINES[name]
+            self.running[name] = getattr(import_module(module), kind)(self.rate)
+        return self.running[name]
 
     def say(self, utterance: Utterance) -> Speech:
         return next(self.say_many([utterance]))
 
     def say_many(self, utterances: Iterable[Utterance]) -> Iterator[Speech]:
-        """The speeches in order; some requests are kept under way, so that the synthesiser never waits for us."""
-        waiting: deque[Utterance] = deque()
-        for utterance in utterances:
-            self._send(utterance)
-            waiting.append(utterance)
-            if len(waiting) >= IN_FLIGHT:
-                yield self._receive(waiting.popleft())
-        while waiting:
-            yield self._receive(waiting.popleft())
-
-    def _send(self, utterance: Utterance) -> None:
-        if self.process is not None and self.process.stdin is not None:
-            try:
-                self.process.stdin.write(json.dumps(asdict(utterance)).encode() + b"\n")
-                self.process.stdin.flush()
-            except BrokenPipeError as error:
-                raise SpeechError("The eSpeak NG process ended unexpectedly.", REINSTALL) from error
-
-    def _receive(self, utterance: Utterance) -> Speech:
-        if self.process is None or self.process.stdout is None:
-            return self._run_program(utterance)
-        line = self.process.stdout.readline()
-        if not line:
-            raise SpeechError("The eSpeak NG process ended unexpectedly.", REINSTALL)
-        header = json.loads(line)
-        if "error" in header:
-            raise SpeechError(f"{header['error']}.", "Choose another sentence or voice.")
-        samples = np.frombuffer(self.process.stdout.read(header["samples"] * 2), dtype="<i2")
-        return self._finish(utterance, samples, header["rate"], header["words"])
-
-    def _run_program(self, utterance: Utterance) -> Speech:
-        assert self.program is not None
-        options = ["-v", utterance.voice, "-s", str(utterance.rate), "-p", str(utterance.pitch), "--stdout"]
-        done = subprocess.run([self.program, *options, "--", utterance.text], capture_output=True, check=False)
-        if done.returncode != 0 or len(done.stdout) <= 44:
-            raise SpeechError(
-                f"espeak-ng could not say {utterance.text!r}.", done.stderr.decode(errors="replace").strip()
-            )
-        with wave.open(io.BytesIO(done.stdout)) as reader:
-            rate = reader.getframerate()
-        return self._finish(utterance, np.frombuffer(done.stdout[44:], dtype="<i2"), rate, [])
-
-    def _finish(self, utterance: Utterance, samples: np.ndarray, rate: int, marks: list[list[float]]) -> Speech:
-        speech = resample(samples, rate, self.rate)
-        starts = [mark[0] for mark in marks]
-        ends = [*starts[1:], len(speech) / self.rate][: len(marks)]
-        words = [
-            (utterance.text[int(position) - 1 : int(position) - 1 + int(length)], start, end)
-            for (start, position, length), end in zip(marks, ends, strict=True)
-        ]
-        return Speech(speech, self.rate, words, (0.0, len(speech) / self.rate))
+        """The speeches in order; some are made ahead, so that no engine waits for us."""
+        for name, run in groupby(utterances, key=attrgetter("engine")):
+            yield from self.engine(name).say_many(run)

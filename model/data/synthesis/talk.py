@@ -3,25 +3,29 @@
 import random
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
 from model.data.synthesis.noise import COLOURS, Noise, level, make_noise, mix
 from model.data.synthesis.request import Request
-from model.data.synthesis.sentences import file_sentences, grammar_sentences
+from model.data.synthesis.sentences import grammar_sentences, path_sentences
 from model.data.synthesis.speech import Speech
 
 CHATTERING = 4
+GRAMMAR = "grammar"  # the name of the sentences that need no file
 
 
 def request_sentences(request: Request) -> Iterator[str]:
-    """The sentences a request says: its file's, or the grammar's of its split; each repeated for its sayers."""
-    source = (
+    """The sentences a request says, its sources taking turns; each repeated for its sayers."""
+    sources = [
         grammar_sentences(request.split, request.seed)
-        if request.sentences is None
-        else file_sentences(request.sentences, request.seed)
-    )
-    for sentence in source:
+        if name == GRAMMAR
+        else path_sentences(Path(name), request.split, request.seed)
+        for name in request.sentences or (GRAMMAR,)
+    ]
+    for sentence in chain.from_iterable(zip(*sources, strict=True)):
         for _ in range(request.sayers):
             yield sentence
 

@@ -58,7 +58,7 @@ def talking_frames(
 
 def make_talkers(request: Request) -> Iterator[Item]:
     """Write the files, person by person; file i is of person i modulo their number."""
-    people = cast(request.people, request.split, request.seed)
+    people = cast(request.people, request.split, request.seed, request.engine)
     sentences = list(islice(request_sentences(request), request.count))
     mixer = NoiseMixer(request.noise, request.snr_db, f"talkers {request.split} {request.seed}")
     with Speaker(RATE) as speaker:
@@ -80,7 +80,8 @@ def make_one_person(
         speech = replace(speech, samples=mixer.add(speech.samples, RATE))
         file = f"talkers-{request.split}/t{index:05d}.{form.suffix}"
         description = write_talker(request.out / file, form, portrait, sentence, speech, fps, random_source)
-        yield Item(file, description, request.split, "talkers", speech.duration_s, has_audio=True)
+        extra = dict(person.voice.fields)
+        yield Item(file, description, request.split, "talkers", speech.duration_s, has_audio=True, extra=extra)
     portrait.forget()
 
 

@@ -30,7 +30,7 @@ def make_utterances(request: Request) -> Iterator[Item]:
     mixer = NoiseMixer(request.noise, request.snr_db, f"utterances {request.split} {request.seed}")
     form = choose_format(request.container_name, request.codec)
     sentences = list(islice(request_sentences(request), request.count))
-    voices: list[Voice] = [draw_voice(random_source, request.split) for _ in sentences]
+    voices: list[Voice] = [draw_voice(random_source, request.split, engine=request.engine) for _ in sentences]
     with Speaker(RATE) as speaker:
         said = speaker.say_many(voice.says(sentence) for voice, sentence in zip(voices, sentences, strict=True))
         for index, speech in enumerate(said):
@@ -38,4 +38,5 @@ def make_utterances(request: Request) -> Iterator[Item]:
             file = f"utterances-{request.split}/u{index:05d}.{form.suffix}"
             write_audio(request.out / file, form, mixer.add(speech.samples, RATE), RATE)
             description = spoken_description(sentences[index], speech, voices[index].heard)
-            yield Item(file, description, request.split, "utterances", speech.duration_s, has_audio=True)
+            extra = dict(voices[index].fields)
+            yield Item(file, description, request.split, "utterances", speech.duration_s, has_audio=True, extra=extra)

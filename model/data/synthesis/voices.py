@@ -1,10 +1,15 @@
-"""The voices that speak: eSpeak variants by sex, kept apart so that val and test voices are never heard in training."""
+"""The voices that speak, by engine, split and sex: val and test voices are never heard in training.
+
+Of Festival nothing is heard in training, so that the test has an unseen engine. Its kal and slt are the same people as
+flite's, which is why flite speaks with two voices only.
+"""
 
 import random
 from dataclasses import dataclass
 from typing import Literal
 
 from model.data.synthesis.sentences import Split
+from model.data.synthesis.speech import Engine as Engine
 from model.data.synthesis.speech import Utterance
 
 Sex = Literal["woman", "man"]
@@ -29,6 +34,14 @@ VARIANTS: dict[Split, dict[Sex, list[str]]] = {
         "man": ["m4", "m7", "david", "norbert", "Mario", "benjamin", "pedro", "john"],
     },
 }
+SPEAKERS: dict[Engine, dict[Split, dict[Sex, list[str]]]] = {
+    "espeak": VARIANTS,
+    "flite": {"train": {"man": ["awb", "rms"]}},
+    "festival": {"test": {"woman": ["cmu_us_slt_arctic_hts"], "man": ["kal_diphone", "ked_diphone"]}},
+}
+OWN_ACCENTS = {"awb": "gmw/en-GB-scotland"}  # all other voices of flite and Festival are American
+STEADY = {"cmu_us_slt_arctic_hts"}  # ignores the pace asked for
+USUAL_RATE = 165
 
 
 @dataclass(frozen=True)
@@ -41,9 +54,16 @@ class Voice:
     rate: int
     pitch: int
     range: int
+    engine: Engine = "espeak"
 
     def says(self, sentence: str) -> Utterance:
-        return Utterance(sentence, f"{self.accent}+{self.variant}", self.rate, self.pitch, self.range)
+        name = f"{self.accent}+{self.variant}" if self.engine == "espeak" else self.variant
+        return Utterance(sentence, name, self.rate, self.pitch, self.range, self.engine)
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Who speaks, for the manifest."""
+        return {"engine": self.engine, "voice": self.says("").voice}
 
     @property
     def heard(self) -> list[str]:
@@ -52,15 +72,23 @@ class Voice:
         return [f"a {self.sex} speaking{pace}", f"the voice of a {self.sex} with {ACCENTS[self.accent]}"]
 
 
-def draw_voice(random_source: random.Random, split: Split, sex: Sex | None = None) -> Voice:
+def sexes(engine: Engine, split: Split) -> list[Sex]:
+    """Those an engine has voices of in a split; none where the whole engine is kept out of it."""
+    return list(SPEAKERS[engine].get(split, {}))
+
+
+def draw_voice(random_source: random.Random, split: Split, sex: Sex | None = None, engine: Engine = "espeak") -> Voice:
     """A random voice of a split."""
-    sexes: tuple[Sex, Sex] = ("woman", "man")
-    chosen: Sex = random_source.choice(sexes) if sex is None else sex
+    chosen: Sex = random_source.choice(sexes(engine, split)) if sex is None else sex
+    accent = random_source.choice(list(ACCENTS))
+    variant = random_source.choice(SPEAKERS[engine][split][chosen])
+    rate = random_source.randint(130, 200)
     return Voice(
         sex=chosen,
-        accent=random_source.choice(list(ACCENTS)),
-        variant=random_source.choice(VARIANTS[split][chosen]),
-        rate=random_source.randint(130, 200),
+        accent=accent if engine == "espeak" else OWN_ACCENTS.get(variant, "gmw/en-US"),
+        variant=variant,
+        rate=USUAL_RATE if variant in STEADY else rate,
         pitch=random_source.randint(32, 68),
         range=random_source.randint(25, 75),
+        engine=engine,
     )
