@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from model.training import schedule, state
+from model.training.average import WeightAverage
 from model.training.devices import Devices, StepModule, find_devices
 from model.training.feed import Step
 from model.training.options import Options, TrainingError
@@ -87,6 +88,7 @@ class Run:
         self.whole = StepModule(prepared.retriever, prepared.loss)
         self.module = devices.prepare(self.whole, prepared.trained.optimizer)
         self.optimizer = prepared.trained.optimizer
+        self.average = WeightAverage(prepared.trained.parameters, options.average)
         steps = options.steps
         epochs = options.most_epochs()
         if epochs is not None:
@@ -141,6 +143,7 @@ class Run:
             self.report.add("train/skipped", 1.0)
         self.report.add("train/gradient_norm", float(norm))
         self.step += 1
+        self.average.update(self.step)
 
     def _housekeeping(self) -> None:
         options, elapsed = self.options, self.clock.elapsed()
@@ -163,6 +166,10 @@ class Run:
         """Figures of the val parts; the best so far is kept as a checkpoint of its own."""
         if self.devices.rank > 0 or not self.prepared.validation:
             return
+        with self.average.applied():
+            self._look()
+
+    def _look(self) -> None:
         found = validate(self.prepared.retriever, self.prepared.validation, self.prepared.pixels)
         self.report.log(self.step, self.clock.elapsed(), found)
         shown = [
@@ -187,11 +194,12 @@ class Run:
         }
         tensors = {name: value.detach().cpu() for name, value in self.whole.state_dict().items()}
         moments = state.optimizer_state(self.optimizer, self.prepared.trained.parameters)
-        moment = state.State(tensors, moments, state.random_state(), meta)
+        moment = state.State(tensors, moments, state.random_state(), meta, self.average.means)
         state.save(self.options.out / STATES, self.step, moment)
 
     def _restore(self, saved: state.State) -> None:
         state.restore_optimizer(self.optimizer, self.prepared.trained.parameters, saved.optimizer)
+        self.average.restore(saved.average)
         try:
             self.prepared.sampler.restore(saved.meta["sampler"])
         except ValueError as err:

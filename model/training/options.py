@@ -35,6 +35,7 @@ class Options:
     weight_decay: float = 0.02
     clip_norm: float = 1.0
     accumulate: int = 1
+    average: float = 0.0
     bf16: bool = False
     train: str = "text-last=0,frames-last=0"
     views: int = 4
@@ -61,6 +62,8 @@ class Options:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise TrainingError(f"--{name.replace('_', '-')} is {value}.", "It must be above zero.")
+        if not 0 <= self.average < 1:
+            raise TrainingError(f"--average is {self.average}.", "It must be at least 0 and below 1.")
         if self.schedule not in ("one-cycle", "cosine"):
             raise TrainingError(f"there is no schedule '{self.schedule}'.", "Choose one-cycle or cosine.")
         if self.init is not None and self.resume:

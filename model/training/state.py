@@ -25,12 +25,13 @@ UNFINISHED = ".unfinished-"
 
 @dataclass(frozen=True)
 class State:
-    """One saved moment: weights, optimiser moments, and everything else as JSON."""
+    """One saved moment: weights, optimiser moments, weight averages, and everything else as JSON."""
 
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     rng: Tensor
     meta: dict[str, Any]
+    average: dict[str, Tensor]  # empty without --average
 
 
 def save(folder: Path, step: int, state: State) -> Path:
@@ -44,6 +45,7 @@ def save(folder: Path, step: int, state: State) -> Path:
         {"rng": state.rng, **{name: value.contiguous() for name, value in state.optimizer.items()}},
         beside / "optimizer.safetensors",
     )
+    save_file({name: value.contiguous() for name, value in state.average.items()}, beside / "average.safetensors")
     (beside / "state.json").write_text(json.dumps(state.meta, indent=1))
     for path in (*beside.iterdir(), beside):
         sync(path)
@@ -64,7 +66,8 @@ def newest(folder: Path) -> State | None:
         try:
             optimizer = load_file(path / "optimizer.safetensors")
             meta = json.loads((path / "state.json").read_text())
-            return State(load_file(path / "model.safetensors"), optimizer, optimizer.pop("rng"), meta)
+            average = load_file(path / "average.safetensors")
+            return State(load_file(path / "model.safetensors"), optimizer, optimizer.pop("rng"), meta, average)
         except (OSError, SafetensorError, json.JSONDecodeError, KeyError):
             continue  # damaged after it was written: the one before it is whole
     return None

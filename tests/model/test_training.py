@@ -74,7 +74,8 @@ def killed_run(data: Path, out: Path, steps: int, after: int, delay_s: float) ->
     arguments = [
         sys.executable, "-m", "model.cli", "train", "--data", str(data / "p"), "--data", f"{data / 't'}:2", "--data",
         str(data / "f"), "--out", str(out), "--preset", "tiny", "--steps", str(steps), "--batch-size", "4", "--threads",
-        "1", "--views", "2", "--validate-every", "10", "--lr", "3e-3", "--save-every", "2", "--resume",
+        "1", "--views", "2", "--validate-every", "10", "--lr", "3e-3", "--save-every", "2", "--average", "0.9",
+        "--resume",
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -90,12 +91,16 @@ def killed_run(data: Path, out: Path, steps: int, after: int, delay_s: float) ->
 @pytest.mark.timeout(900)
 def test_killed_and_resumed_gives_exactly_the_weights_of_an_uninterrupted_run(data: Path, tmp_path: Path) -> None:
     steps, dice = 20, random.Random(0)
-    whole = train(options(data, tmp_path / "whole", steps=steps, save_every=2, validate_every=10), quiet=True)
+    whole = train(
+        options(data, tmp_path / "whole", steps=steps, save_every=2, validate_every=10, average=0.9), quiet=True
+    )
     assert whole.finished and whole.step == steps
     out = tmp_path / "killed"
     for after in (4, 12):
         killed_run(data, out, steps, after, dice.uniform(0.0, 0.3))
-    resumed = train(options(data, out, steps=steps, save_every=2, validate_every=10, resume=True), quiet=True)
+    resumed = train(
+        options(data, out, steps=steps, save_every=2, validate_every=10, average=0.9, resume=True), quiet=True
+    )
     assert resumed.finished and resumed.step == steps
     assert equal(weights(tmp_path / "whole"), weights(out))
     for name in (loop.MODEL, loop.BEST):
@@ -259,6 +264,7 @@ def test_kept_states_of_frozen_layers_change_no_text(frozen: int) -> None:
         ({"steps": 0}, "--steps is 0"),
         ({"lr": -1.0}, "--lr"),
         ({"schedule": "flat"}, "flat"),
+        ({"average": 1.0}, "--average is 1.0"),
         ({"batch_size": "many"}, "many"),
         ({"batch_size": "clip=3"}, "clip=3"),
         ({"batch_size": "film=0"}, "film=0"),

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from model.training import state
+from model.training.average import WeightAverage
 from model.training.options import TrainingError
 
 
 def moment(value: float, step: int) -> state.State:
     tensor = torch.full((3,), value)
-    return state.State({"w": tensor}, {"w|exp_avg": tensor}, torch.get_rng_state(), {"step": step})
+    return state.State({"w": tensor}, {"w|exp_avg": tensor}, torch.get_rng_state(), {"step": step}, {"w": tensor})
 
 
 def test_the_newest_whole_state_counts_and_old_ones_go(tmp_path: Path) -> None:
@@ -59,3 +60,25 @@ def test_optimizer_of_other_weights_is_refused() -> None:
     optimizer = torch.optim.AdamW(layer.parameters())
     with pytest.raises(TrainingError, match="other weights"):
         state.restore_optimizer(optimizer, dict(layer.named_parameters()), {"gone|exp_avg": torch.zeros(2)})
+
+
+def test_the_published_weights_are_the_mean_of_the_last_steps() -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    average = WeightAverage({"w": weight}, 0.5)
+    for step in range(1, 60):
+        weight.data.fill_(1.0 if step % 2 else 3.0)
+        average.update(step)
+    with average.applied():
+        assert 1.2 < weight.item() < 2.8
+    assert weight.item() == 1.0
+    with pytest.raises(TrainingError):
+        average.restore({})
+
+
+def test_without_averaging_nothing_is_kept() -> None:
+    weight = torch.nn.Parameter(torch.ones(1))
+    average = WeightAverage({"w": weight}, 0.0)
+    average.update(1)
+    with average.applied():
+        assert weight.item() == 1.0
+    assert average.means == {}
