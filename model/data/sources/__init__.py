@@ -18,6 +18,7 @@ Gather = Callable[[Path, Path | None, Progress], Report]
 SOURCES: dict[str, tuple[str, str]] = {
     "asterisk": ("model.data.sources.asterisk", "gather"),
     "queen": ("model.data.sources.queen", "gather"),
+    "sky": ("model.data.sources.sky", "gather"),
     "sentences": ("model.data.sources.sentences", "gather"),
 }
 

@@ -15,13 +15,17 @@ from model.media import SAMPLE_RATE
 DIGITS: Final = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
-def decode(sound: Path | bytes, form: str | None = None) -> NDArray[np.int16]:
-    """A file, or one in memory, as int16 [samples], mono, 16 kHz; `form` names FFmpeg's demuxer where it cannot tell.
+def decode(sound: Path | bytes, form: str | None = None, options: dict[str, str] | None = None) -> NDArray[np.int16]:
+    """A file, or one in memory, as int16 [samples], mono, 16 kHz.
+
+    `form` names FFmpeg's demuxer where it cannot tell, `options` are the demuxer's.
 
     Raises SourceError when it is not sound.
     """
     try:
-        with av.open(io.BytesIO(sound) if isinstance(sound, bytes) else str(sound), "r", format=form) as container:
+        with av.open(
+            io.BytesIO(sound) if isinstance(sound, bytes) else str(sound), "r", format=form, options=options
+        ) as container:
             resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
             frames = (*container.decode(audio=0), None)
             pieces = [piece.to_ndarray()[0] for frame in frames for piece in resampler.resample(frame)]
