@@ -65,12 +65,13 @@ def gather(
     out: Annotated[Path, typer.Argument(help="The folder to write to; each source gets a folder of its own in it.")],
     source: Annotated[str, typer.Option(help="Which one; docs/training-data.md describes them.")],
     packages: Annotated[Path | None, typer.Option(help="The folder of downloaded .deb files.")] = None,
+    listen: Annotated[int, typer.Option(help="Then align so many transcripts with their sounds, and with others.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
     """Make a training folder from a public source: human speech with its words, other voices, recorded sounds."""
     from model.data.sources.command import run_gather
 
-    run_gather(out, source, packages, json_output)
+    run_gather(out, source, packages, listen, json_output)
 
 
 @commands.command()
@@ -122,9 +123,9 @@ def train(
         Options(
             data=tuple(data), out=out, preset=preset, init=init, audio_from=audio_from, steps=steps, epochs=epochs,
             hours=hours, batch_size=batch_size, lr=lr, trunk_lr=trunk_lr, schedule=schedule, weight_decay=weight_decay,
-            clip_norm=clip_norm, accumulate=accumulate, average=average, bf16=bf16, train=trained, loss=loss, views=views,
-            augment=augment, seed=seed, threads=threads, validate_every=validate_every, validate_items=validate_items,
-            save_minutes=save_minutes, save_every=save_every, resume=resume,
+            clip_norm=clip_norm, accumulate=accumulate, average=average, bf16=bf16, train=trained, loss=loss,
+            views=views, augment=augment, seed=seed, threads=threads, validate_every=validate_every,
+            validate_items=validate_items, save_minutes=save_minutes, save_every=save_every, resume=resume,
         ),
         json_output,
     )  # fmt: skip

@@ -125,7 +125,7 @@ def encode_batch(retriever: Retriever, batch: TrainBatch) -> tuple[ClipTokens, A
     places = torch.zeros(C, 1, device=device)
     if batch.frames is None and batch.video_features is None and batch.waveforms is None:
         raise ValueError("a batch needs frames, video features or waveforms")
-    maps = batch.video_features
+    maps = None if batch.video_features is None else retriever.video.finish(batch.video_features)
     if maps is None and batch.frames is not None:
         maps = retriever.video.trunk_features(batch.frames)
     if maps is not None:

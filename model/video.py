@@ -115,6 +115,14 @@ class VideoEncoder(nn.Module):
             maps.append(torch.unflatten(pooled, 0, level.shape[:2]))
         return maps
 
+    def keep(self, frames: Tensor) -> list[Tensor]:
+        """What training keeps of frames and starts from: the maps, unless last stages learn (`freeze_frames`)."""
+        return self.trunk_features(frames)
+
+    def finish(self, kept: list[Tensor]) -> list[Tensor]:
+        """The maps of `trunk_features` from what `keep` gave."""
+        return kept
+
     def forward(self, maps: list[Tensor]) -> VideoTokens:
         """Maps of `trunk_features` to tokens. A token's place in time is its step's share of the clip, in [0, 1]."""
         C, T = maps[0].shape[:2]

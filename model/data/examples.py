@@ -189,7 +189,7 @@ def _view(frames: NDArray[np.uint8], example: Example, view: int) -> NDArray[np.
 def _maps(encoder: "VideoEncoder", clips: list[NDArray[np.uint8]]) -> list[list[torch.Tensor]]:
     """For each clip [T, S, S, 3] its maps, one [T, channels, rows, columns] a level."""
     stacked = torch.from_numpy(np.ascontiguousarray(np.stack(clips).transpose(0, 1, 4, 2, 3)))
-    levels = encoder.trunk_features(stacked)
+    levels = encoder.keep(stacked)
     return [[level[row] for level in levels] for row in range(len(clips))]
 
 

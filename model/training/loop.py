@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from model.memory import keep_freed_memory
 from model.training import schedule, state
 from model.training.average import WeightAverage
 from model.training.devices import Devices, StepModule, find_devices
@@ -48,6 +49,7 @@ def train(options: Options, *, quiet: bool = False) -> Result:
     """Run or resume. Raises TrainingError, ManifestError, TrunkUnavailableError before the first step."""
     options.check()
     saved = _saved(options)
+    keep_freed_memory()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     devices = find_devices(options.bf16)

@@ -1,7 +1,7 @@
 """Which weights move, and how fast: what is new learns at one rate, what comes from a publisher at a slower one."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 from torch import nn
@@ -23,7 +23,7 @@ class Trained:
 
     parameters: dict[str, nn.Parameter]
     optimizer: AdamW
-    frozen_frames: bool
+    frozen_frame_stages: int  # first stages of the frame trunk that do not move; 0 when its stem does
     frozen_text_layers: int  # RoBERTa's first layers that do not move; 0 when its embeddings do
 
 
@@ -48,9 +48,9 @@ def select(retriever: Retriever, loss: nn.Module, options: Options) -> Trained:
     chosen = parse(options.train)
     moving: dict[str, nn.Parameter] = {}
     for trunk, prefixes in TRUNKS.items():
-        named = [(name, value) for name, value in retriever.named_parameters() if name.startswith(prefixes)]
-        kept = _last_stages([name for name, _ in named], chosen[trunk])
-        for name, value in named:
+        named = _named(retriever, prefixes)
+        kept = _last_stages(list(named), chosen[trunk])
+        for name, value in named.items():
             value.requires_grad_(name in kept)
     everything = [*retriever.named_parameters(), *((f"loss.{name}", value) for name, value in loss.named_parameters())]
     moving = {name: value for name, value in everything if value.requires_grad}
@@ -60,28 +60,36 @@ def select(retriever: Retriever, loss: nn.Module, options: Options) -> Trained:
         if values
     ]
     optimizer = AdamW(groups, betas=(0.9, 0.98), eps=1e-8)
-    frozen_frames = not any(name.startswith(FRAME_TRUNK) for name in moving)
-    return Trained(moving, optimizer, frozen_frames, _frozen_text_layers(moving, len(retriever.text.layers)))
+    frames, text = (_standing(list(_named(retriever, trunk)), moving.keys()) for trunk in (FRAME_TRUNK, TEXT_TRUNK))
+    return Trained(moving, optimizer, frames, text)
 
 
-def _frozen_text_layers(moving: dict[str, nn.Parameter], layers: int) -> int:
-    """How many of RoBERTa's first layers stand still, and everything below them."""
-    if any(name.startswith(TEXT_TRUNK[0]) for name in moving):
-        return 0
-    found = [int(match[1]) for name in moving if name.startswith(TEXT_TRUNK[1]) and (match := STAGE.search(name))]
-    return min(found, default=layers)
+def _named(retriever: Retriever, prefixes: tuple[str, ...]) -> dict[str, nn.Parameter]:
+    return {name: value for name, value in retriever.named_parameters() if name.startswith(prefixes)}
+
+
+def _stages(names: list[str]) -> dict[str, int]:
+    """The stage of each weight of a trunk: -1 before the first numbered one; what stands behind the last is of it."""
+    stages, current = {}, -1
+    for name in names:
+        match = STAGE.search(name)
+        current = int(match[1]) if match else current
+        stages[name] = current
+    return stages
 
 
 def _last_stages(names: list[str], count: int | None) -> set[str]:
-    """The names in the last `count` stages; what stands behind the last numbered stage belongs to it."""
-    if count is None:
-        return set(names)
-    found = [STAGE.search(name) for name in names]
-    numbers = [int(match[1]) for match in found if match]
-    last = max(numbers, default=-1)
-    first_numbered = next((index for index, match in enumerate(found) if match), len(names))
-    stages = [int(match[1]) if match else (-1 if index < first_numbered else last) for index, match in enumerate(found)]
-    return {name for name, stage in zip(names, stages, strict=True) if count > 0 and stage > last - count}
+    """The names in the last `count` stages; all for None."""
+    stages = _stages(names)
+    last = max(stages.values(), default=-1)
+    return {name for name, stage in stages.items() if count is None or (count > 0 and stage > last - count)}
+
+
+def _standing(names: list[str], moving: Set[str]) -> int:
+    """How many first stages of a trunk stand still, with all that is below them."""
+    stages = _stages(names)
+    beyond = max(stages.values(), default=-1) + 1
+    return max(min((stage for name, stage in stages.items() if name in moving), default=beyond), 0)
 
 
 def _groups(moving: dict[str, nn.Parameter], options: Options) -> Iterator[tuple[float, float, list[nn.Parameter]]]:

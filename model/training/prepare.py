@@ -9,12 +9,13 @@ from model import checkpoint
 from model.cachedir import cache_dir
 from model.data.batches import BatchSampler
 from model.data.examples import Folder, Source, compute_features, decode_all, gather, usable
-from model.data.features import FeatureStore, trunk_digest
+from model.data.features import FeatureStore
 from model.data.items import ClipCache, Shape
 from model.losses import LossWeights, RetrievalLoss
 from model.retriever import Retriever
 from model.training import parameters
 from model.training.feed import Feed
+from model.training.frozen_frames import freeze_frames
 from model.training.frozen_text import freeze_text_trunk
 from model.training.options import Options, TrainingError
 from model.training.report import Report
@@ -78,10 +79,15 @@ def prepare(
         freeze_text_trunk(retriever.text, trained.frozen_text_layers)
     shape = Shape.of(retriever.config.video)
     pixels = ClipCache(cache_dir("clips"), shape)
-    cache = ClipCache(cache_dir("clips"), shape, keep_frames=not trained.frozen_frames)
+    kept_frames = freeze_frames(retriever.video, trained.frozen_frame_stages)
+    cache = ClipCache(cache_dir("clips"), shape, keep_frames=kept_frames is None)
     folders = [Folder.parse(given) for given in options.data]
     sources = _sources(folders, cache, report)
-    store = _features(retriever, sources, cache, options, report) if trained.frozen_frames else None
+    store = None
+    if kept_frames is not None:
+        digest, shapes = kept_frames
+        store = FeatureStore(cache_dir("features") / digest, shapes)
+        _fill(store, retriever, sources, cache, options, report)
     sources = usable(sources)
     validation, failures = gather(folders, "val", pixels, report.advance, options.validate_items)
     failures += decode_all(validation, pixels, report.advance)
@@ -113,19 +119,19 @@ def _sources(folders: list[Folder], cache: ClipCache, report: Report) -> list[So
     return usable(sources)
 
 
-def _features(
-    retriever: Retriever, sources: list[Source], cache: ClipCache, options: Options, report: Report
-) -> FeatureStore:
-    """The store of this trunk's maps, filled for these sources."""
-    video = retriever.config.video
-    digest = trunk_digest(retriever.video.trunk, video)
-    shapes = [(channels, size, size) for channels, size in zip(video.channels, video.map_sizes, strict=True)]
-    store = FeatureStore(cache_dir("features") / digest, shapes)
+def _fill(
+    store: FeatureStore,
+    retriever: Retriever,
+    sources: list[Source],
+    cache: ClipCache,
+    options: Options,
+    report: Report,
+) -> None:
+    """Bring into the store what the trunk's frozen stages give of these sources."""
     views = options.views if options.augment else 1
     retriever.eval()
     for failure in compute_features(sources, cache, retriever.video, store, views, report.advance):
         report.say(f"left out: {failure.file}: {failure.message}")
-    return store
 
 
 def stand_for(folder: Path, inner: str) -> None:

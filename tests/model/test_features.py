@@ -15,7 +15,7 @@ from tests.model.small_data import SHAPE, mixed_sources, quiet
 class Brightness:
     """A trunk whose map is the mean of each frame, so that a test can tell frames apart."""
 
-    def trunk_features(self, frames: torch.Tensor) -> list[torch.Tensor]:
+    def keep(self, frames: torch.Tensor) -> list[torch.Tensor]:
         C, T = frames.shape[:2]
         mean = frames.float().mean(dim=(2, 3, 4)) / 255
         return [mean.view(C, T, 1, 1, 1).expand(C, T, 3, 2, 2), mean.view(C, T, 1, 1, 1)]
