@@ -3,26 +3,33 @@
 import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model.data.sources import gather
 
+if TYPE_CHECKING:
+    from model.data.sources.listen import Match
 
-def run_gather(out: Path, source: str, packages: Path | None, json_output: bool) -> None:
-    """Gather one source and say what it gave."""
+
+def run_gather(out: Path, source: str, packages: Path | None, listened: int, json_output: bool) -> None:
+    """Gather one source, say what it gave, and how well `listened` of its transcripts fit their sounds."""
     started = time.monotonic()
     columns = (TextColumn("gathering {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(source, total=None)
         report = gather(source, out, packages, lambda done, total: progress.update(task, completed=done, total=total))
+    match = listen_to(out / source, listened)
     took = time.monotonic() - started
     if json_output:
         document = {
             "out": str(out / source), "files": report.files, "media_s": report.media_s, "took_s": took,
             "groups": report.groups, "splits": report.splits, "dropped": report.dropped,
+            "listen": match and asdict(match),
         }  # fmt: skip
         sys.stdout.write(json.dumps(document) + "\n")
         return
@@ -31,3 +38,17 @@ def run_gather(out: Path, source: str, packages: Path | None, json_output: bool)
     console.print(f"{account}, in {out / source} ({took:.0f} s)")
     for reason, count in report.dropped.most_common():
         console.print(f"left out: {count} {reason}")
+    if match:
+        figures = f"{match.own:.2f} nats a character, others' of its length at {match.other:.2f}"
+        console.print(
+            f"{match.clips} transcripts align at {figures}; the own one is better {match.wins:.0%} of the time"
+        )
+
+
+def listen_to(folder: Path, count: int) -> "Match | None":
+    """The alignment of `count` transcripts; none where it is not asked for, as it needs torch."""
+    if count <= 0:
+        return None
+    from model.data.sources.listen import listen
+
+    return listen(folder, count)
