@@ -17,12 +17,15 @@ _TRANSPORT_ERRORS = (sys.modules[name].HTTPError for name in ("httpx", "httpx2")
 HUB_ERRORS: tuple[type[Exception], ...] = (HfHubHTTPError, HFValidationError, OSError, *_TRANSPORT_ERRORS)
 
 
-def fetch(repository: str, files: Sequence[str], optional: Sequence[str] = ()) -> Path:
-    """The folder with `files` of one commit of a repository; those in `optional` may be lacking. Raises HUB_ERRORS."""
+def fetch(repository: str, files: Sequence[str], optional: Sequence[str] = (), *, revision: str | None = None) -> Path:
+    """The folder with `files` of one commit of a repository, `revision` or its newest; `optional` ones may be lacking.
+
+    Raises HUB_ERRORS.
+    """
     try:
-        revision, offline = HfApi().model_info(repository, timeout=PATIENCE_S).sha, False
+        revision, offline = HfApi().model_info(repository, revision=revision, timeout=PATIENCE_S).sha, False
     except HUB_ERRORS:
-        revision, offline = None, True
+        offline = True
 
     def fetched(file: str) -> Path:
         found = hf_hub_download(repository, file, revision=revision, local_files_only=offline, etag_timeout=PATIENCE_S)

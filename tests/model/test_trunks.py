@@ -3,6 +3,7 @@
 import importlib.util
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -118,6 +119,51 @@ def test_unreachable_hub_names_the_offline_choice(part: str, tmp_path: Path, mon
     with pytest.raises(trunks.TrunkUnavailableError) as caught:
         trunks.roberta_state(tmp_path) if part == "roberta" else trunks.ast_state(tmp_path)
     assert str(tmp_path) in caught.value.hint and "compact" in caught.value.hint
+
+
+@pytest.mark.parametrize("part", trunks.HUB_FILES)
+def test_a_file_of_the_hub_is_the_pinned_one(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, asked = trunks.HUB_FILES[part], []
+    assert len(wanted.sha256) == 64 and len(wanted.revision) == 40
+
+    def fetch(repository: str, files: list[str], *, revision: str) -> Path:
+        asked.append((repository, files, revision))
+        (tmp_path / wanted.name).write_bytes(b"not the publisher's bytes")
+        return tmp_path
+
+    monkeypatch.setattr(hub, "fetch", fetch)
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    with pytest.raises(trunks.TrunkAlteredError, match=wanted.sha256):
+        trunks._hub_file(part, folder)
+    assert asked == [(wanted.repository, [wanted.name], wanted.revision)]
+    (folder / f"{part}{Path(wanted.name).suffix}").write_bytes(b"nor are these, laid there by hand")
+    with pytest.raises(trunks.TrunkAlteredError, match=wanted.sha256):
+        trunks._hub_file(part, folder)
+    assert len(asked) == 1
+
+
+def test_a_pinned_commit_is_asked_for_with_and_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloads = []
+
+    def info(*_: object, revision: str, timeout: float) -> SimpleNamespace:
+        assert timeout <= 10
+        return SimpleNamespace(sha=revision)
+
+    def download(name: str, file: str, *, revision: str, local_files_only: bool, **_: float) -> str:
+        downloads.append((name, revision, local_files_only))
+        return str(tmp_path / file)
+
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("offline")
+
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+    for answer in (info, offline):
+        monkeypatch.setattr(hub.HfApi, "model_info", answer)
+        hub.fetch("a/b", ["c"], revision="c0ffee")
+    assert downloads == [("a/b", "c0ffee", False), ("a/b", "c0ffee", True)]
 
 
 def test_unreachable_swin_names_the_offline_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
