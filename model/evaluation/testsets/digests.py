@@ -6,7 +6,7 @@ which encoders of another version may write otherwise; it must hold only where t
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,30 +31,32 @@ def makers() -> dict[str, str]:
 
 def digests_of(items: Sequence[Item]) -> dict[str, Any]:
     """Counts and digests of a set as its manifest lists it."""
-    rows = sorted([item.name, item.group, sorted(map(normalised, texts(item)))] for item in items)
-    contents = sorted([row_name(item), *(_sha256(path) for path in item.paths())] for item in items)
-    queries = {normalised(text) for item in items for text in item.texts}
+    contents = sorted(["|".join(item.media), *(_sha256(path) for path in item.paths())] for item in items)
     return {
         "items": len(items),
-        "queries": len(queries),
-        "queries_sha256": _digest(rows),
-        "files_sha256": _digest([rows, contents]),
+        "queries": len({normalised(text) for item in items for text in item.texts}),
+        "queries_sha256": digest_of_rows(items),
+        "files_sha256": _digest([_rows(items), contents]),
     }
+
+
+def digest_of_rows(items: Sequence[Item]) -> str:
+    """The digest of file names, groups and texts, for which the files need not be there."""
+    return _digest(_rows(items))
+
+
+def _rows(items: Sequence[Item]) -> list[list[Any]]:
+    """What each item is asked for; a reverse is asked as well."""
+    return sorted(
+        [item.name, item.group, sorted(map(normalised, [*item.texts, *item.extra.get("reversed_text", ())]))]
+        for item in items
+    )
 
 
 def digests_of_texts(queries: Sequence[str]) -> dict[str, Any]:
     """Digests of a set that is queries alone."""
     digest = _digest(sorted(map(normalised, queries)))
     return {"items": 0, "queries": len(queries), "queries_sha256": digest, "files_sha256": digest}
-
-
-def texts(item: Item) -> Iterable[str]:
-    """The queries and what else is asked of the item, which figures depend on as well."""
-    return [*item.texts, *item.extra.get("reversed_text", ())]
-
-
-def row_name(item: Item) -> str:
-    return "|".join(item.media)
 
 
 def recorded() -> dict[str, Any]:

@@ -80,8 +80,8 @@ def dub(
 ) -> list[dict[str, Any]]:
     """The videos of `films`, made from the same plan, with babble of the sentences `chatter` in their sound."""
     lines = []
-    with Speakers() as speakers:
-        babble = Babble(speakers, chatter)
+    with Speakers() as speakers, Speakers() as others:  # a synthesiser says nothing twice alike: what it said goes on
+        babble = Babble(others, chatter)
         for clip, speech in zip(plan, speeches(speakers, plan), strict=True):
             behind = random.Random(f"test babble {clip.file}")
             noisy = babble.over(speech.samples, clip.person.voice, snr_db, behind)

@@ -10,7 +10,7 @@ import numpy as np
 from model.data.synthesis.people import Person
 from model.evaluation.testsets.captions import FEWEST_LETTERS, STOPWORDS, Caption, Captions, TestSetError, one_a_video
 from model.evaluation.testsets.spoken import Spoken
-from model.evaluation.testsets.voices import ALL_VOICES, TOLERANCE, VOICES, Speakers, test_people
+from model.evaluation.testsets.voices import ALL_VOICES, TOLERANCE, VOICES, Speakers, drawn_people
 
 EACH = 6  # sentences a person says
 UNHEARD_SHARE = 0.20  # of a sentence's content words, at least
@@ -25,7 +25,7 @@ def plan_talkers(captions: Captions) -> list[Spoken]:
     pool = [caption.text for caption in talker_captions(captions)]
     used: set[str] = set()
     plan: list[Spoken] = []
-    people = test_people(seed=1)
+    people = drawn_people(seed=1)
     with Speakers() as speakers:
         for voice in ALL_VOICES:
             speaking = [person for person in people if person.voice == voice]
@@ -55,7 +55,7 @@ def babble_sentences(captions: Captions, plan: list[Spoken]) -> list[str]:
 
 def plan_pairs(captions: Captions) -> list[Spoken]:
     """129 pairs of captions that differ in one word, each said twice by one person; the pair is the group."""
-    people = test_people(seed=2)
+    people = drawn_people(seed=2)
     plan: list[Spoken] = []
     used: set[str] = set()
     with Speakers() as speakers:
@@ -124,7 +124,7 @@ def plan_speaker_and_sentence(captions: Captions) -> list[Spoken]:
 def people_apart() -> list[Person]:
     """People no two of whom of one sex wear the same clothes in the same place."""
     for seed in count(3):
-        people = test_people(seed)
+        people = drawn_people(seed)
         looks = {(person.sex, person.clothes, person.backdrop) for person in people}
         if len(looks) == len(people):
             return people
