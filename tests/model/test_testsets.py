@@ -17,6 +17,7 @@ from model.data.manifest import Item, load_manifest, normalised, parse
 from model.data.synthesis.noise import band_energy
 from model.data.synthesis.sentences import split_of
 from model.data.synthesis.sounds import SOUNDS
+from model.data.synthesis.speech import Speaker
 from model.data.synthesis.voices import VARIANTS, Voice
 from model.evaluation.testsets import build, digests, ordered, talkers, voices
 from model.evaluation.testsets.absent import absent_queries, stem, stems
@@ -36,7 +37,7 @@ def quiet(_done: int, _of: int) -> None:
     """Nobody to tell."""
 
 
-def say_nothing(_self: Any, _voice: Voice, sentences: list[str], count: int) -> list[str]:
+def say_nothing(_speaker: Speaker, _voice: Voice, sentences: list[str], count: int) -> list[str]:
     return list(sentences)[:count]
 
 
@@ -136,20 +137,20 @@ def test_ten_voices_that_training_never_hears() -> None:
 
 
 def test_sentences_of_one_length_are() -> None:
-    with voices.Speakers() as speakers:
+    with Speaker(RATE) as speaker:
         voice = voices.ALL_VOICES[0]
         many = [*SAID, "no", "a very long sentence that nobody would ever want to say in one single breath of air"] * 2
-        chosen = speakers.of_one_length(voice, many, 4)
-        durations = [speech.duration_s for speech in speakers.said(voice, chosen)]
+        chosen = voices.of_one_length(speaker, voice, many, 4)
+        durations = [speech.duration_s for speech in voices.said(speaker, voice, chosen)]
         assert len(chosen) == 4 and max(durations) / min(durations) <= 1.1 / 0.9
         with pytest.raises(TestSetError, match="of one length"):
-            speakers.of_one_length(voice, many, 17)
+            voices.of_one_length(speaker, voice, many, 17)
 
 
 def test_person_and_sentence_leave_six_videos_to_eyes_or_ears_alone(
     monkeypatch: pytest.MonkeyPatch, captions: Captions
 ) -> None:
-    monkeypatch.setattr(voices.Speakers, "of_one_length", say_nothing)
+    monkeypatch.setattr(talkers, "of_one_length", say_nothing)
     plan = talkers.plan_speaker_and_sentence(captions)
     assert len(plan) == len({clip.query for clip in plan}) == len({clip.file for clip in plan}) == 258
     sayers: dict[str, list[Any]] = defaultdict(list)
@@ -165,7 +166,7 @@ def test_person_and_sentence_leave_six_videos_to_eyes_or_ears_alone(
 def test_every_talker_says_six_sentences_that_nobody_else_says(
     monkeypatch: pytest.MonkeyPatch, captions: Captions
 ) -> None:
-    monkeypatch.setattr(voices.Speakers, "of_one_length", say_nothing)
+    monkeypatch.setattr(talkers, "of_one_length", say_nothing)
     plan = talkers.plan_talkers.__wrapped__(captions)
     assert len({clip.sentence for clip in plan}) == len({clip.file for clip in plan}) == 258
     assert set(Counter(clip.person for clip in plan).values()) == {6}
@@ -218,9 +219,9 @@ def test_films_are_the_same_each_time_and_babble_changes_the_sound_alone(
 def test_babble_is_as_loud_as_asked_in_the_band_and_of_other_voices(monkeypatch: pytest.MonkeyPatch) -> None:
     espeak_voices(monkeypatch)
     voice = voices.ALL_VOICES[0]
-    with voices.Speakers() as speakers:
-        babble = Babble(speakers, SAID * 14)
-        (speech,) = speakers.said(voice, SAID[:1])
+    with Speaker(RATE) as speaker:
+        babble = Babble(speaker, SAID * 14)
+        (speech,) = voices.said(speaker, voice, SAID[:1])
     quiet_speech = (speech.samples // 8).astype(np.int16)  # so that nothing is scaled down to fit
     for snr_db in (5.0, 0.0):
         noise = babble.over(quiet_speech, voice, snr_db, random.Random(1)).astype(np.int32) - quiet_speech

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.data.synthesis.noise import level, mix
+from model.data.synthesis.speech import Speaker
 from model.data.synthesis.voices import Voice
-from model.evaluation.testsets.voices import ALL_VOICES, RATE, Speakers
+from model.evaluation.testsets.voices import ALL_VOICES, RATE, said
 
 TALKING = 6
 SENTENCES_EACH = 8
@@ -16,11 +17,11 @@ SENTENCES_EACH = 8
 class Babble:
     """Each of the test's voices with a monologue of its own, of sentences that no test query asks for."""
 
-    def __init__(self, speakers: Speakers, sentences: Sequence[str]) -> None:
+    def __init__(self, speaker: Speaker, sentences: Sequence[str]) -> None:
         self.monologues: dict[Voice, np.ndarray] = {}
         for number, voice in enumerate(ALL_VOICES):
             own = sentences[number * SENTENCES_EACH : (number + 1) * SENTENCES_EACH]
-            speeches = [level(speech.samples) for speech in speakers.said(voice, own)]
+            speeches = [level(speech.samples) for speech in said(speaker, voice, own)]
             self.monologues[voice] = np.concatenate(speeches).astype(np.float32)
 
     def over(self, samples: np.ndarray, voice: Voice, snr_db: float, dice: random.Random) -> np.ndarray:

@@ -7,11 +7,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from model.data.synthesis.engines import open_speaker
 from model.data.synthesis.record import LICENSE
 from model.data.synthesis.scenes import RATE, Scene
 from model.data.synthesis.shots import Shot, draw_shot
 from model.data.synthesis.sounds import SOUNDS
+from model.data.synthesis.speech import Speaker
 from model.data.synthesis.writer import choose_format
 from model.evaluation.testsets.spoken import Progress
 
@@ -102,7 +102,7 @@ def both_orders(shots: Sequence[Shot], sense: str, number: int) -> list[Ordered]
 def film_ordered(out: Path, plan: Sequence[Ordered], progress: Progress) -> list[dict[str, Any]]:
     """Write the videos of a plan into `out`."""
     form, lines = choose_format("mp4"), []
-    with open_speaker("espeak", RATE) as speaker:
+    with Speaker(RATE) as speaker:
         for video in plan:
             scene = Scene(list(video.shots), "test", f"test {video.file}")
             scene.compose(speaker, float(FPS))

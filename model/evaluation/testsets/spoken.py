@@ -15,12 +15,12 @@ from av.audio.stream import AudioStream
 from model.data.synthesis.faces import Portrait
 from model.data.synthesis.people import Person
 from model.data.synthesis.record import LICENSE
-from model.data.synthesis.speech import Speech
+from model.data.synthesis.speech import Speaker, Speech
 from model.data.synthesis.talk import lay
 from model.data.synthesis.talkers import talking_frames
 from model.data.synthesis.writer import AUDIO_BIT_RATES, ENCODERS, choose_format, write_video
 from model.evaluation.testsets.babble import Babble
-from model.evaluation.testsets.voices import RATE, Speakers
+from model.evaluation.testsets.voices import RATE, said
 
 LINES = 224
 FPS = Fraction(25, 2)
@@ -62,11 +62,11 @@ class Spoken:
 def film(out: Path, plan: Sequence[Spoken], progress: Progress) -> list[dict[str, Any]]:
     """Write the videos of a plan into `out`."""
     form, lines = choose_format("mp4"), []
-    with Speakers() as speakers:
+    with Speaker(RATE) as speaker:
         for person, clips in groupby(plan, key=lambda clip: clip.person):
             own = list(clips)
             portrait = Portrait(person, LINES, random.Random(f"test portrait {own[0].file}"))
-            for clip, speech in zip(own, speeches(speakers, own), strict=True):
+            for clip, speech in zip(own, speeches(speaker, own), strict=True):
                 frames = talking_frames(portrait, speech, FPS, random.Random(f"test face {clip.file}"))
                 write_video(out / clip.file, form, frames, FPS, speech.samples, RATE)
                 lines.append(clip.line(speech.duration_s))
@@ -80,9 +80,12 @@ def dub(
 ) -> list[dict[str, Any]]:
     """The videos of `films`, made from the same plan, with babble of the sentences `chatter` in their sound."""
     lines = []
-    with Speakers() as speakers, Speakers() as others:  # a synthesiser says nothing twice alike: what it said goes on
+    with (
+        Speaker(RATE) as speaker,
+        Speaker(RATE) as others,
+    ):  # a synthesiser says nothing twice alike: what it said goes on
         babble = Babble(others, chatter)
-        for clip, speech in zip(plan, speeches(speakers, plan), strict=True):
+        for clip, speech in zip(plan, speeches(speaker, plan), strict=True):
             behind = random.Random(f"test babble {clip.file}")
             noisy = babble.over(speech.samples, clip.person.voice, snr_db, behind)
             replace_sound(films / clip.file, out / clip.file, noisy, RATE)
@@ -91,11 +94,11 @@ def dub(
     return lines
 
 
-def speeches(speakers: Speakers, plan: Sequence[Spoken]) -> Iterator[Speech]:
+def speeches(speaker: Speaker, plan: Sequence[Spoken]) -> Iterator[Speech]:
     """What is said in each video, with the silence around it."""
     for person, clips in groupby(plan, key=lambda clip: clip.person):
         own = list(clips)
-        for clip, bare in zip(own, speakers.said(person.voice, [clip.sentence for clip in own]), strict=True):
+        for clip, bare in zip(own, said(speaker, person.voice, [clip.sentence for clip in own]), strict=True):
             yield lay(bare, random.Random(f"test talker {clip.file}"))
 
 

@@ -8,9 +8,10 @@ from itertools import combinations, count
 import numpy as np
 
 from model.data.synthesis.people import Person
+from model.data.synthesis.speech import Speaker
 from model.evaluation.testsets.captions import FEWEST_LETTERS, STOPWORDS, Caption, Captions, TestSetError, one_a_video
 from model.evaluation.testsets.spoken import Spoken
-from model.evaluation.testsets.voices import ALL_VOICES, TOLERANCE, VOICES, Speakers, drawn_people
+from model.evaluation.testsets.voices import ALL_VOICES, RATE, TOLERANCE, VOICES, drawn_people, of_one_length, said
 
 EACH = 6  # sentences a person says
 UNHEARD_SHARE = 0.20  # of a sentence's content words, at least
@@ -26,12 +27,12 @@ def plan_talkers(captions: Captions) -> list[Spoken]:
     used: set[str] = set()
     plan: list[Spoken] = []
     people = drawn_people(seed=1)
-    with Speakers() as speakers:
+    with Speaker(RATE) as speaker:
         for voice in ALL_VOICES:
             speaking = [person for person in people if person.voice == voice]
             free = [sentence for sentence in pool if sentence not in used]
             random.Random(f"talkers {voice.variant}").shuffle(free)
-            sentences = speakers.of_one_length(voice, free, EACH * len(speaking))
+            sentences = of_one_length(speaker, voice, free, EACH * len(speaking))
             used.update(sentences)
             for number, sentence in enumerate(sentences):
                 file = f"t{len(plan):03d}.mp4"
@@ -58,10 +59,10 @@ def plan_pairs(captions: Captions) -> list[Spoken]:
     people = drawn_people(seed=2)
     plan: list[Spoken] = []
     used: set[str] = set()
-    with Speakers() as speakers:
+    with Speaker(RATE) as speaker:
         for first, second in minimal_pairs(captions):
             person = people[len(plan) // 2 % len(people)]
-            if used & {first, second} or not sound_apart(speakers, person, first, second):
+            if used & {first, second} or not sound_apart(speaker, person, first, second):
                 continue
             used |= {first, second}
             number = len(plan) // 2
@@ -91,9 +92,9 @@ def minimal_pairs(captions: Captions) -> list[tuple[str, str]]:
     return pairs
 
 
-def sound_apart(speakers: Speakers, person: Person, first: str, second: str) -> bool:
+def sound_apart(speaker: Speaker, person: Person, first: str, second: str) -> bool:
     """Whether two sentences of one length do not sound alike, as homophones would."""
-    one, other = speakers.said(person.voice, (first, second))
+    one, other = said(speaker, person.voice, (first, second))
     longest = max(one.duration_s, other.duration_s)
     return abs(one.duration_s - other.duration_s) <= TOLERANCE * longest and not np.array_equal(
         one.samples, other.samples
@@ -108,8 +109,8 @@ def plan_speaker_and_sentence(captions: Captions) -> list[Spoken]:
     pool = [caption.text for caption in one_a_video(captions.unheard, "speaker and sentence")]
     plan: list[Spoken] = []
     people = people_apart()
-    with Speakers() as speakers:
-        sentences = iter(speakers.of_one_length(ALL_VOICES[0], pool, len(people)))
+    with Speaker(RATE) as speaker:
+        sentences = iter(of_one_length(speaker, ALL_VOICES[0], pool, len(people)))
         for sex in VOICES:
             ring = [person for person in people if person.sex == sex]
             own = [next(sentences) for _ in ring]

@@ -5,15 +5,11 @@ training hears nothing at all.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
-from model.data.synthesis.engines import open_speaker
 from model.data.synthesis.people import Person, cast
 from model.data.synthesis.speech import Speaker, Speech
-from model.data.synthesis.voices import Engine, Sex, Voice
+from model.data.synthesis.voices import Sex, Voice
 from model.evaluation.testsets.captions import TestSetError
 
 RATE = 24000
@@ -39,40 +35,24 @@ VOICES: dict[Sex, tuple[Voice, ...]] = {
 ALL_VOICES = (*VOICES["woman"], *VOICES["man"])
 
 
-class Speakers:
-    """The synthesisers of the ten voices, each started when it is first needed."""
+def said(speaker: Speaker, voice: Voice, sentences: Iterable[str]) -> Iterator[Speech]:
+    """The sentences in one voice, in order. Raises SpeechError where its synthesiser is not installed."""
+    return speaker.say_many([voice.says(sentence) for sentence in sentences])
 
-    def __init__(self) -> None:
-        self.stack = ExitStack()
-        self.running: dict[Engine, Speaker] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stack.close()
-
-    def said(self, voice: Voice, sentences: Iterable[str]) -> Iterator[Speech]:
-        """The sentences in one voice, in order. Raises SpeechError where its synthesiser is not installed."""
-        if voice.engine not in self.running:
-            self.running[voice.engine] = self.stack.enter_context(open_speaker(voice.engine, RATE))
-        return self.running[voice.engine].say_many([voice.says(sentence) for sentence in sentences])
-
-    def of_one_length(self, voice: Voice, sentences: Sequence[str], count: int) -> list[str]:
-        """The first `count` sentences that the voice says in nearly the same time: within 10 % of the usual one."""
-        chosen: list[str] = []
-        usual = 0.0
-        for start in range(0, len(sentences), AT_ONCE):
-            some = sentences[start : start + AT_ONCE]
-            durations = [speech.duration_s for speech in self.said(voice, some)]
-            usual = usual or sorted(durations)[len(durations) // 2]
-            both = zip(some, durations, strict=True)
-            chosen += [sentence for sentence, duration in both if abs(duration - usual) <= TOLERANCE * usual]
-            if len(chosen) >= count:
-                return chosen[:count]
-        raise TestSetError(f"the voice {voice.variant} finds only {len(chosen)} of {count} sentences of one length.")
+def of_one_length(speaker: Speaker, voice: Voice, sentences: Sequence[str], count: int) -> list[str]:
+    """The first `count` sentences that the voice says in nearly the same time: within 10 % of the usual one."""
+    chosen: list[str] = []
+    usual = 0.0
+    for start in range(0, len(sentences), AT_ONCE):
+        some = sentences[start : start + AT_ONCE]
+        durations = [speech.duration_s for speech in said(speaker, voice, some)]
+        usual = usual or sorted(durations)[len(durations) // 2]
+        both = zip(some, durations, strict=True)
+        chosen += [sentence for sentence, duration in both if abs(duration - usual) <= TOLERANCE * usual]
+        if len(chosen) >= count:
+            return chosen[:count]
+    raise TestSetError(f"the voice {voice.variant} finds only {len(chosen)} of {count} sentences of one length.")
 
 
 def drawn_people(seed: int) -> list[Person]:
