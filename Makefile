@@ -60,6 +60,9 @@ test-figures: $(DEV_STAMP) ## the figures of a checkpoint on every test set: DAT
 	$(BIN)/htav testset $(FIGURES)/sets --data $(DATA)
 	$(BIN)/htav figures $(FIGURES) --data $(DATA) --sets $(FIGURES)/sets $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
+train-compact: $(DEV_STAMP) ## make the shipped checkpoint anew from DATA=FOLDER (resumes; ARGS="--processes 2")
+	$(BIN)/python -m model.training.recipe --data $(DATA) $(ARGS)
+
 image-check: ## carry out the Dockerfile's steps without a container engine
 	$(PYTHON) .ci/image_steps.py
 

@@ -1,0 +1,188 @@
+"""`make train-compact`: the recipe of the shipped checkpoint, from folders of media to a calibrated checkpoint.
+
+Each step is a `htav` command that is printed before it runs and leaves a mark when it is done; training steps resume.
+So the whole may be stopped at any second and started again with the same command. A source whose folder, program or
+package is not there is left out, and said so; `--without NAME` leaves one out on purpose.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from model.errors import HtavError
+
+console = Console(stderr=True)
+HTAV: Final = (sys.executable, "-m", "model.cli")
+ONLY_SPELLING: Final = "fused=0,coarse=0,words=0,alone=0,monotone=0,distil=0,hardest=0"
+
+
+class RecipeError(HtavError):
+    """A step of the recipe failed; it has said itself what was wrong."""
+
+    code = "recipe_failed"
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """One folder of training data: given (`DATA/name`), or made by a command into `WORK/sources/name`."""
+
+    name: str
+    made_by: str = ""  # {out} is the folder, {all} the folder of all sources
+    needs: str = ""  # another source that its command reads
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One call of `htav train`: the weights of its sources, and what else it is told."""
+
+    name: str
+    options: str
+    weights: dict[str, float]
+
+
+SOURCES: Final = (
+    Source("flickr8k"),
+    Source("speech"),
+    Source("sounds"),
+    Source("asterisk", "gather {all} --source asterisk"),
+    Source("queen", "gather {all} --source queen"),
+    Source("sky", "gather {all} --source sky"),
+    Source("effects", "gather {all} --source effects"),
+    Source("sentences", "gather {all} --source sentences"),
+    Source("utterances", "synth {out} --kind utterances --count 12000 --seed 1"),
+    Source(
+        "open",
+        "synth {out} --kind utterances --count 6000 --seed 31 --sentences {all}/sentences/train.txt "
+        "--sentences {all}/captions/train.txt",
+        needs="sentences",
+    ),
+    Source(
+        "flite",
+        "synth {out} --kind utterances --engine flite --count 2500 --seed 21 --sentences grammar "
+        "--sentences {all}/sentences/train.txt",
+        needs="sentences",
+    ),
+    Source("talkers", "synth {out} --kind talkers --count 500 --seed 2"),
+    Source("scenes", "synth {out} --kind scenes --count 400 --seed 3"),
+)
+SPEECH: Final = {"utterances": 2, "open": 2, "flite": 1.5, "queen": 2, "sky": 1.5, "asterisk": 0.4, "speech": 0.6}
+PICTURES: Final = "--train text-last=2,frames-last=1 --views 2 --average 0.98"
+STAGES: Final = (
+    Stage("spell", f"--hours 1.5 --lr 7e-4 --schedule cosine --batch-size 64 --loss {ONLY_SPELLING}", SPEECH),
+    Stage("see", f"--hours 1 --lr 6e-4 --trunk-lr 1e-4 --schedule cosine {PICTURES}", {"flickr8k": 1.0}),
+    Stage(
+        "join",
+        "--init {work}/see/model --audio-from {work}/spell/model --hours 1.2 --lr 4e-4 --trunk-lr 3e-5 "
+        f"--schedule cosine --batch-size still=128,sound=48,film=24 {PICTURES}",
+        {"flickr8k": 6, "sounds": 1, "effects": 1, "talkers": 2, "scenes": 2}
+        | {name: 0.6 * weight for name, weight in SPEECH.items()},
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Where the data comes from, where the work goes, and what is left out."""
+
+    data: Path
+    work: Path
+    without: Sequence[str] = ()
+    processes: int = 1
+    sources: Sequence[Source] = SOURCES
+    stages: Sequence[Stage] = STAGES
+
+    def run(self) -> Path:
+        """Every step that is not done yet; the folder of the calibrated checkpoint."""
+        unknown = set(self.without) - {source.name for source in self.sources}
+        if unknown:
+            raise RecipeError(
+                f"there is no source {sorted(unknown)[0]!r}.",
+                f"Sources: {', '.join(source.name for source in self.sources)}.",
+            )
+        folders = dict(self._sources())
+        for stage in self.stages:
+            self._train(stage, folders)
+        out = self.work / self.stages[-1].name / "model"
+        held_out = [name for name in ("flickr8k", "speech", "sounds") if name in folders]
+        self._once("calibrate", ["calibrate", str(out), *_repeated("--data", [str(folders[n]) for n in held_out])])
+        return out
+
+    def _sources(self) -> Iterator[tuple[str, Path]]:
+        made: set[str] = set()
+        for source in self.sources:
+            folder = self.data / source.name
+            if source.name in self.without:
+                continue
+            if source.made_by:
+                folder = self.work / "sources" / source.name
+                command = source.made_by.format(out=folder, all=folder.parent).split()
+                if source.needs and source.needs not in made:
+                    console.print(f"[yellow]left out:[/] {source.name}, which needs {source.needs}")
+                    continue
+                if not self._once(f"source-{source.name}", command, must=False):
+                    console.print(f"[yellow]left out:[/] {source.name}; start again once it can be made")
+                    continue
+                made.add(source.name)
+            if (folder / "manifest.jsonl").is_file():
+                yield source.name, folder
+            elif not source.made_by:
+                console.print(f"[yellow]left out:[/] {folder} is not there")
+
+    def _train(self, stage: Stage, folders: dict[str, Path]) -> None:
+        used = [f"{folders[name]}:{weight:g}" for name, weight in stage.weights.items() if name in folders]
+        if not used:
+            raise RecipeError(f"none of the data of the stage '{stage.name}' is there.", f"See {self.data}.")
+        out = self.work / stage.name
+        options = stage.options.format(work=self.work).split()
+        resumed = any((out / "states").glob("step-*"))
+        if resumed and "--init" in options:
+            del options[options.index("--init") : options.index("--init") + 2]
+        command = ["train", "--out", str(out), *_repeated("--data", used), *options, *(["--resume"] * resumed)]
+        self._once(stage.name, command, processes=self.processes)
+
+    def _once(self, name: str, command: list[str], *, processes: int = 1, must: bool = True) -> bool:
+        """Run a `htav` command unless it is done; whether it is."""
+        mark = self.work / "done" / name
+        if mark.exists():
+            return True
+        console.print(f"[bold]{name}[/]: htav {' '.join(command)}", highlight=False)
+        start = (*HTAV[:2], "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *HTAV[1:])
+        environment = os.environ | ({"ACCELERATE_USE_CPU": "true"} if processes > 1 else {})
+        ended = subprocess.run([*(start if processes > 1 else HTAV), *command], env=environment, check=False)
+        if ended.returncode:
+            if must:
+                raise RecipeError(f"the step '{name}' failed.", "Mend what it says, and start again.")
+            return False
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        return True
+
+
+def _repeated(option: str, values: Sequence[str]) -> list[str]:
+    return [part for value in values for part in (option, value)]
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="The folder that holds flickr8k, speech and sounds.")],
+    work: Annotated[Path, typer.Option(help="Where sources, runs and the checkpoint go.")] = Path("runs/compact"),
+    without: Annotated[list[str] | None, typer.Option(help="A source to leave out; repeat it.")] = None,
+    processes: Annotated[int, typer.Option(help="Processes that train together, one a core.")] = 1,
+) -> None:
+    """Make the sources, train in three stages, calibrate."""
+    console.print(f"the checkpoint is in {Recipe(data, work, without or (), processes).run()}")
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except HtavError as error:
+        console.print(f"error: {error.message}\n{error.hint}")
+        raise SystemExit(error.exit_code) from error
