@@ -22,7 +22,7 @@ READY_TO_RUN := $(if $(wildcard $(DEV_STAMP)),$(DEV_STAMP),$(RUN_STAMP))
 CODE := app indexer model migrations tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types unit coverage bench test-figures image-check lock hooks clean
+.PHONY: help demo test lint format types unit coverage bench train-compact test-figures image-check lock hooks clean
 
 help: ## list the targets
 	@echo 'usage: make TARGET [VENV=.venv] [PORT=8000] [ARGS="..."]'; echo
