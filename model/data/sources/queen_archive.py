@@ -39,12 +39,7 @@ class Cursor:
     at: int = 0
 
     def u16(self) -> int:
-        if self.at + 2 > len(self.data):
-            raise SourceError(
-                "A part of the Amazon Queen ends too early.", "The package is damaged, or another version."
-            )
-        self.at += 2
-        return int.from_bytes(self.data[self.at - 2 : self.at])
+        return int.from_bytes(self.take(2))
 
     def s16(self) -> int:
         value = self.u16()
@@ -52,9 +47,19 @@ class Cursor:
 
     def string(self, align: int = 2) -> str:
         """A length byte and the text; what follows a text that is not empty begins at a multiple of `align`."""
-        length, start = self.data[self.at], self.at + 1
-        self.at = -(-(start + length) // align) * align if length else start
-        return self.data[start : start + length].decode("cp437")
+        length = self.take(1)[0]
+        text = self.take(length).decode("cp437")
+        if length:
+            self.at = -(-self.at // align) * align
+        return text
+
+    def take(self, count: int) -> bytes:
+        if self.at + count > len(self.data):
+            raise SourceError(
+                "A part of the Amazon Queen ends too early.", "The package is damaged, or another version."
+            )
+        self.at += count
+        return self.data[self.at - count : self.at]
 
 
 @dataclass(frozen=True)

@@ -87,15 +87,16 @@ def unpack(packed: bytes) -> bytes:
                 out += bits.literals(run)
             if step < steps - 1:
                 distance, length = distances.value(bits) + 1, lengths.value(bits) + 2
-                copied = out[-distance:][:length] if distance >= length else repeated(out[-distance:], length)
-                out += copied
+                out += repeated(out[-distance:], length) if distance <= len(out) else b""
+        if not steps:
+            break
     if len(out) != size or checksum(out) != wanted:
         raise SourceError("A packed file is damaged.", "Fetch the package again.")
     return bytes(out)
 
 
 def repeated(pattern: bytes | bytearray, length: int) -> bytes:
-    """A copy that overlaps itself repeats its beginning."""
+    """The first bytes of a pattern; a copy longer than it begins again."""
     return bytes(pattern * (length // len(pattern) + 1))[:length]
 
 
