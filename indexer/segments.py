@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from indexer.errors import IndexCorrupt
-from indexer.space import fsync_dir, storage_errors
+from indexer.space import fsync_dir, make_dir, storage_errors
 from indexer.ulid import new_ulid
 
 MAGIC = b"HTAVTOK\0"
@@ -94,7 +94,7 @@ class SegmentFile:
         segment_id = new_ulid()
         path = segment_path(data_dir, segment_id)
         with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_dir(path.parent)
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             segment = cls(segment_id, path, handle, _HEADER.size)
             try:

@@ -19,7 +19,7 @@ import numpy as np
 
 from indexer.errors import IndexCorrupt
 from indexer.sealed import TEMPORARY, read_sealed, replace_durable, seal
-from indexer.space import storage_errors
+from indexer.space import make_dir, storage_errors
 from indexer.ulid import is_ulid
 
 FORMAT = 1
@@ -103,7 +103,7 @@ def publishing(data_dir: Path) -> Iterator[None]:
     """Held by whoever builds, moves the pointer or prunes; readers need no lock."""
     folder = snapshots_dir(data_dir)
     with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_dir(folder)
         lock = (folder / "lock").open("a")
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

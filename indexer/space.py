@@ -44,6 +44,12 @@ def storage_errors(target: Path) -> Iterator[None]:
         ) from err
 
 
+def make_dir(path: Path) -> None:
+    """Make a folder whose name is durable before anything in it is promised."""
+    path.mkdir(parents=True, exist_ok=True)
+    fsync_dir(path.parent)  # also where it was there: whoever made it may have died before this
+
+
 def fsync_dir(path: Path) -> None:
     """Make the names inside a folder durable."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

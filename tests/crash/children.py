@@ -33,12 +33,12 @@ def index_forever(settings: IndexSettings, acknowledgements: Path, first: int, b
     with writer(settings, catalog) as open_writer:
         number = first
         for number in _begun(catalog, first):
-            _index(open_writer, number)
+            index_video(open_writer, number)
             os.write(handle, b"%d\n" % number)
         while True:
             number += 1
             add_videos(catalog, [number], VideoState.ENCODING)
-            _index(open_writer, number)
+            index_video(open_writer, number)
             os.write(handle, b"%d\n" % number)
             if number % 5 == 0:
                 release(settings, catalog)
@@ -51,7 +51,9 @@ def _begun(catalog: Catalog, below: int) -> Sequence[int]:
         return sorted(video.uris[0].size for video in videos if video.uris[0].size <= below)
 
 
-def _index(open_writer: ClipWriter, number: int) -> None:
+def index_video(open_writer: ClipWriter, number: int) -> None:
+    """Commit a video's clips in two parts; it is ready with the last."""
+
     def ready(session: Session) -> None:
         session.get_one(Video, ident(number)).state = VideoState.READY
 
