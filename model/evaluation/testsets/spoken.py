@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
@@ -13,10 +13,10 @@ import numpy as np
 from av.audio.stream import AudioStream
 
 from model.data.synthesis.faces import Portrait
+from model.data.synthesis.noise import level
 from model.data.synthesis.people import Person
 from model.data.synthesis.record import LICENSE
 from model.data.synthesis.speech import Speaker, Speech
-from model.data.synthesis.talk import lay
 from model.data.synthesis.talkers import talking_frames
 from model.data.synthesis.writer import AUDIO_BIT_RATES, ENCODERS, choose_format, write_video
 from model.evaluation.testsets.babble import Babble
@@ -24,6 +24,8 @@ from model.evaluation.testsets.voices import RATE, said
 
 LINES = 224
 FPS = Fraction(25, 2)
+SILENCE_S = 0.2  # before and after; the same in all videos, so that it tells none from another
+LOUDNESS_DB = (-25.0, -19.0)
 Progress = Callable[[int, int], None]
 
 
@@ -99,7 +101,10 @@ def speeches(speaker: Speaker, plan: Sequence[Spoken]) -> Iterator[Speech]:
     for person, clips in groupby(plan, key=lambda clip: clip.person):
         own = list(clips)
         for clip, bare in zip(own, said(speaker, person.voice, [clip.sentence for clip in own]), strict=True):
-            yield lay(bare, random.Random(f"test talker {clip.file}"))
+            dice = random.Random(f"test talker {clip.file}")
+            silence = np.zeros(int(SILENCE_S * RATE), np.int16)
+            samples = np.concatenate([silence, level(bare.samples, dice.uniform(*LOUDNESS_DB)), silence])
+            yield replace(bare, samples=samples)
 
 
 def replace_sound(source: Path, target: Path, samples: np.ndarray, rate: int) -> None:

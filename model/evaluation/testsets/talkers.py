@@ -11,13 +11,14 @@ from model.data.synthesis.people import Person
 from model.data.synthesis.speech import Speaker
 from model.evaluation.testsets.captions import FEWEST_LETTERS, STOPWORDS, Caption, Captions, TestSetError, one_a_video
 from model.evaluation.testsets.spoken import Spoken
-from model.evaluation.testsets.voices import ALL_VOICES, RATE, TOLERANCE, VOICES, drawn_people, of_one_length, said
+from model.evaluation.testsets.voices import ALL_VOICES, RATE, VOICES, drawn_people, of_one_length, said
 
 EACH = 6  # sentences a person says
 UNHEARD_SHARE = 0.20  # of a sentence's content words, at least
 BABBLE_SENTENCES = 80
 PAIRS = 129
 WORD_LENGTHS_APART = 1
+PAIR_TOLERANCE = 0.10
 
 
 @cache
@@ -96,7 +97,7 @@ def sound_apart(speaker: Speaker, person: Person, first: str, second: str) -> bo
     """Whether two sentences of one length do not sound alike, as homophones would."""
     one, other = said(speaker, person.voice, (first, second))
     longest = max(one.duration_s, other.duration_s)
-    return abs(one.duration_s - other.duration_s) <= TOLERANCE * longest and not np.array_equal(
+    return abs(one.duration_s - other.duration_s) <= PAIR_TOLERANCE * longest and not np.array_equal(
         one.samples, other.samples
     )
 
