@@ -139,6 +139,7 @@ class GalleryChoice(StrEnum):
 class ModeChoice(StrEnum):
     exhaustive = "exhaustive"
     service = "service"
+    compare = "compare"
 
 
 class ModalitiesChoice(StrEnum):
@@ -163,7 +164,8 @@ def evaluate(
         GalleryChoice, typer.Option(help="Rank among the whole split, or within a group.")
     ] = GalleryChoice.whole_split,
     mode: Annotated[
-        ModeChoice, typer.Option(help="Score every clip, or the service's shortlist.")
+        ModeChoice,
+        typer.Option(help="Score every clip, or the service's shortlist, or see whether it holds the best."),
     ] = ModeChoice.exhaustive,
     model: Annotated[
         str | None, typer.Option(help="A checkpoint folder or hub id; the embedded one if left out.")
@@ -195,7 +197,7 @@ def evaluate(
 def testset(
     out: Annotated[Path, typer.Argument(help="The folder to write to, one folder a set.")],
     data: Annotated[Path, typer.Option(help="The data folder that docs/evaluation.md describes.")],
-    name: Annotated[list[str] | None, typer.Option(help="A set's name; repeat it. All of them if left out.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="A set's name; repeat it. None: all but large ones.")] = None,
     record: Annotated[bool, typer.Option(help="Keep the digests, do not check them: a set is defined anew.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:

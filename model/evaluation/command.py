@@ -54,6 +54,10 @@ def _show(document: dict[str, Any]) -> None:
         by_kind = {"all": document["twins"], **document["twins"]["kinds"]}
         shown = ", ".join(f"{kind} {_cell(found['accuracy'])} of {found['queries']}" for kind, found in by_kind.items())
         console.print(f"right order, in percent: {shown}", markup=False)
+    if "shortlist" in document:
+        by_kind = {"all": document["shortlist"], **document["shortlist"]["kinds"]}
+        shown = ", ".join(f"{kind} {_cell(found['holds_first'])}" for kind, found in by_kind.items())
+        console.print(f"the shortlist holds the best clip, in percent: {shown}", markup=False)
     for failure in document["failed"]:
         console.print(f"failed: {failure['file']}: {failure['message']}", markup=False)
 

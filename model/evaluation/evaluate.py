@@ -18,7 +18,7 @@ from model.cachedir import cache_dir
 from model.data.manifest import Item, ManifestError, load_manifest
 from model.evaluation.controls import Control, duration_scores, sound_removed, sound_shuffled
 from model.evaluation.gallery import EncodedGallery, encode_gallery
-from model.evaluation.metrics import figures, rank
+from model.evaluation.metrics import figures, rank, share
 from model.evaluation.queries import Gallery, Query, candidates, gather_queries
 from model.evaluation.twins import twin_figures
 from model.retriever import BOTH, Retriever
@@ -29,7 +29,7 @@ CLIP_BATCH = 64
 
 Float32 = NDArray[np.float32]
 Rows = NDArray[np.int64]
-Mode = Literal["exhaustive", "service"]
+Mode = Literal["exhaustive", "service", "compare"]
 Modalities = Literal["video", "audio", "both"]
 Progress = Callable[[str, int, int], None]
 
@@ -75,8 +75,8 @@ def evaluate(
     request: Request, retriever: Retriever, shortlister: Shortlister | None = None, progress: Progress = silent
 ) -> dict[str, Any]:
     """The evaluation document. Raises ManifestError, or EvaluationError when there is nothing to ask."""
-    if request.mode == "service" and shortlister is None:
-        raise EvaluationError("the mode 'service' needs the service's shortlist.", "Run it as `htav evaluate`.")
+    if request.mode != "exhaustive" and shortlister is None:
+        raise EvaluationError(f"the mode '{request.mode}' needs the service's shortlist.", "Run it as `htav evaluate`.")
     items = load_manifest(request.data, request.split)
     queries = gather_queries(items, request.gallery)
     if not queries:
@@ -84,11 +84,11 @@ def evaluate(
             f"no item of the split '{request.split}' of {request.data} has a text.", "Choose another split."
         )
     if request.control == "duration":
-        encoded = None
+        encoded, holds = None, None
         scores = duration_scores(items, queries)
     else:
         encoded = _encoded(request, items, retriever, progress)
-        scores = _scores(request, retriever, items, queries, encoded, shortlister, progress)
+        scores, holds = _scores(request, retriever, items, queries, encoded, shortlister, progress)
     ranks = _ranks(items, queries, scores)
     return {
         "model": retriever.name,
@@ -101,6 +101,7 @@ def evaluate(
         "control": request.control,
         **_measured(queries, ranks, items, request.seed),
         **_twins(request, items, encoded, retriever, progress),
+        **({} if holds is None else {"shortlist": _held(queries, holds, len(items), request.seed)}),
         "pool": {"items": len(items), "clips": len(encoded.clips) if encoded else 0},
         "failed": [
             {"file": failure.file, "code": failure.code, "message": failure.message}
@@ -127,13 +128,31 @@ def _scores(
     encoded: EncodedGallery,
     shortlister: Shortlister | None,
     progress: Progress,
-) -> list[Float32]:
-    """For each query the score of every item, [items]."""
-    among = _candidate_rows(items, queries, encoded)
-    if request.mode == "service" and shortlister is not None:
-        among = _shortlists(retriever, queries, encoded, among, shortlister, request.scored)
+) -> tuple[list[Float32], list[bool] | None]:
+    """For each query the score of every item [items], and whether the shortlist holds the clip that scores best."""
+    among, listed = _candidate_rows(items, queries, encoded), None
+    if request.mode != "exhaustive" and shortlister is not None:
+        listed = _shortlists(retriever, queries, encoded, among, shortlister, request.scored)
+        among = listed if request.mode == "service" else among
     by_clip = score_queries(retriever, queries, encoded, among, progress, request.scored)
-    return [item_scores(clip_scores, encoded.item_of, len(items)) for clip_scores in by_clip]
+    scores = [item_scores(clip_scores, encoded.item_of, len(items)) for clip_scores in by_clip]
+    if request.mode != "compare" or listed is None:
+        return scores, None
+    both = zip(by_clip, listed, strict=True)
+    return scores, [int(clip_scores.argmax()) in rows.tolist() for clip_scores, rows in both]
+
+
+def _held(queries: Sequence[Query], holds: Sequence[bool], items: int, seed: int) -> dict[str, Any]:
+    """How often the shortlist holds the best of all clips, in percent, over all queries and by kind."""
+
+    def of(chosen: Sequence[int]) -> dict[str, Any]:
+        owners = [queries[number].owners for number in chosen]
+        found = share([holds[number] for number in chosen], owners, items, seed)
+        return {"queries": len(chosen), "holds_first": found}
+
+    kinds = sorted({kind for query in queries for kind in query.kinds})
+    by_kind = {kind: of([number for number, query in enumerate(queries) if kind in query.kinds]) for kind in kinds}
+    return {**of(range(len(queries))), "kinds": by_kind}
 
 
 def _measured(queries: Sequence[Query], ranks: Sequence[float], items: Sequence[Item], seed: int) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from model.data.manifest import MANIFEST, PART_KINDS
 from model.evaluation.evaluate import Progress, Request, Shortlister, evaluate, silent
-from model.evaluation.testsets.build import SETS, Given
+from model.evaluation.testsets.build import SETS, USUAL, Given
 from model.retriever import Retriever
 
 REPORT = "figures"
@@ -78,6 +79,17 @@ ROWS: tuple[Row, ...] = (
         ],
     ),
     Row("ordered-long", [Figure("right order", "twins.accuracy")]),
+    Row(
+        "shortlist",
+        [
+            Figure("best clip held", "shortlist.holds_first", 98),
+            *(
+                Figure(f"best clip held, {kind}", f"shortlist.kinds.{kind}.holds_first", 95)
+                for kind in PART_KINDS.values()
+            ),
+        ],
+        {"mode": "compare"},
+    ),
 )
 
 
@@ -87,6 +99,10 @@ class Places:
 
     data: Path
     sets: Path
+
+    def has(self, test_set: str) -> bool:
+        """Whether the set can be evaluated on: a large one may not have been made."""
+        return test_set in USUAL or (self.of(test_set)[0] / MANIFEST).is_file()
 
     def of(self, test_set: str) -> tuple[Path, str]:
         """Folder and split of a set."""
@@ -112,7 +128,7 @@ def run_rows(
     report = {"model": retriever.name, "fingerprint": retriever.fingerprint, "runs": done}
     for row in rows:
         command = command_of(row)
-        if command not in done:
+        if command not in done and places.has(row.test_set):
             folder, split = places.of(row.test_set)
             options: dict[str, Any] = {"gallery": "split", **row.options}
             document = evaluate(Request(folder, split, **options), retriever, shortlister, progress(command))
@@ -135,7 +151,7 @@ def markdown(rows: Sequence[Row], report: Mapping[str, Any]) -> str:
     for row in rows:
         command = command_of(row)
         for figure in row.figures:
-            found = _at(report["runs"][command], figure.path)
+            found = _at(report["runs"].get(command, {}), figure.path)
             if found is None:
                 continue
             low, high = found["ci95"]

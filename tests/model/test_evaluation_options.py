@@ -51,7 +51,8 @@ def scores(folder: Path, retriever: Retriever, cache: Path, **options: Any) -> n
     request = Request(folder, cache=cache, **options)
     items, queries = load_manifest(folder, "test"), evaluation.gather_queries(load_manifest(folder, "test"))
     encoded = evaluation._encoded(request, items, retriever, evaluation.silent)
-    return np.stack(evaluation._scores(request, retriever, items, queries, encoded, None, evaluation.silent))
+    found, _ = evaluation._scores(request, retriever, items, queries, encoded, None, evaluation.silent)
+    return np.stack(found)
 
 
 # ---- modalities ------------------------------------------------------------------------------------------------------
@@ -175,6 +176,25 @@ def test_in_a_group_of_two_a_blind_guess_is_right_half_the_time(retriever: Retri
     write_lines(folder, lines)
     blind = evaluate(Request(folder, gallery="group", modalities="audio", cache=tmp_path / "c"), retriever)
     assert blind["overall"]["mnr"]["value"] == 1.5 and blind["overall"]["r5"]["value"] == 100.0
+
+
+# ---- the shortlist ---------------------------------------------------------------------------------------------------
+
+
+def test_a_comparison_says_how_often_the_shortlist_holds_the_best(
+    folder: Path, retriever: Retriever, cache: Path
+) -> None:
+    best = scores(folder, retriever, cache).argmax(axis=1)
+
+    def knowing(_clips: np.ndarray, _item_of: np.ndarray, queries: np.ndarray, _allowed: list) -> list:
+        """The best clip for the first six queries, and another one for the last two."""
+        return [np.asarray([best[row] if row < 6 else (best[row] + 1) % 8]) for row in range(len(queries))]
+
+    found = evaluate(Request(folder, cache=cache, mode="compare"), retriever, knowing)
+    assert found["shortlist"]["queries"] == 8 and found["shortlist"]["holds_first"]["value"] == 75.0
+    assert found["shortlist"]["kinds"]["visual"]["holds_first"] == found["shortlist"]["holds_first"]
+    assert found["overall"] == evaluate(Request(folder, cache=cache), retriever)["overall"]
+    assert "shortlist" not in evaluate(Request(folder, cache=cache, mode="service"), retriever, knowing)
 
 
 # ---- reversed twins --------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from model.data.synthesis.sentences import split_of
 from model.data.synthesis.sounds import SOUNDS
 from model.data.synthesis.speech import Speaker
 from model.data.synthesis.voices import VARIANTS, Voice
-from model.evaluation.testsets import build, digests, ordered, talkers, voices
+from model.evaluation.testsets import build, digests, large, ordered, talkers, voices
 from model.evaluation.testsets.absent import absent_queries, stem, stems
 from model.evaluation.testsets.babble import Babble
 from model.evaluation.testsets.captions import Caption, Captions, TestSetError, one_a_video
@@ -259,6 +259,33 @@ def test_ordered_videos_are_one_clip_and_long_ones_hold_no_clip_with_both(tmp_pa
     assert line["duration_s"] - 2 * video.shots[0].seconds > 10
 
 
+# ---- the large library -----------------------------------------------------------------------------------------------
+
+
+def test_a_large_library_asks_some_of_its_items_for_each_part(tmp_path: Path, data: Path) -> None:
+    photographs(data / "flickr8k", 1, ("train", "test"))
+    sizes = large.Sizes(6, 3, 3, 2, {"said": 1, "together": 1}, {"seen": 1, "order": 1})
+    counted: list[int] = []
+    out = tmp_path / "large"
+    lines = large.make_large(out, Captions(data), lambda done, of: counted.append(done / of), sizes)
+    items = [parse(line, out, "line") for line in lines]
+    assert len(items) == sizes.items == 14 and counted[-1] == 1.0 and counted == sorted(counted)
+    assert all(item.paths()[0].is_file() and item.split == "test" for item in items)
+    asked = Counter(item.kind for item in items if item.texts)
+    assert asked == {"visual": 3, "speech": 1, "together": 1} | ({"order": 1} if "order" in asked else {})
+    assert len({text for item in items for text in item.texts}) == asked.total()
+
+
+def test_each_text_is_asked_once_and_no_more_than_wanted() -> None:
+    made = {"group": "g", "has_audio": True, "license": "", "text_source": "generated", "duration_s": 1.0}
+    lines = [
+        {"file": f"{number}", "heard": ["a dog barks"], "seen": [f"scene {number}"], **made} for number in range(9)
+    ]
+    asked = [line for line in large.ask(lines, {"heard": 5, "seen": 3}) if line["texts"]]
+    assert Counter(line["kind"] for line in asked) == {"sound": 1, "visual": 3}
+    assert large.ask(lines, {"heard": 5, "seen": 3}) == large.ask(lines, {"heard": 5, "seen": 3})
+
+
 # ---- digests ---------------------------------------------------------------------------------------------------------
 
 
@@ -297,7 +324,7 @@ def test_a_set_that_differs_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_every_set_is_recorded() -> None:
-    assert set(digests.recorded()["sets"]) == set(build.SETS)
+    assert set(digests.recorded()["sets"]) >= set(build.USUAL)
 
 
 def test_plans_are_those_that_were_recorded() -> None:
@@ -353,6 +380,7 @@ def test_a_set_is_made_once_and_never_half(tmp_path: Path, data: Path, monkeypat
 
 def test_command_says_what_there_is(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "SETS", {"one": build.Made(make_tones)})
+    monkeypatch.setattr(build, "USUAL", ("one",))
     recorded_as(monkeypatch, tmp_path / "digests.json", {})
     shared = ["testset", str(tmp_path / "sets"), "--data", str(data)]
     assert isinstance(CliRunner().invoke(cli.commands, shared).exception, TestSetError)

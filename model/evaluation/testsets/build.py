@@ -12,6 +12,7 @@ from model.data.manifest import MANIFEST, load_manifest, write_manifest
 from model.evaluation.testsets.absent import absent_queries
 from model.evaluation.testsets.captions import Captions, TestSetError
 from model.evaluation.testsets.digests import check, digests_of, digests_of_texts, record
+from model.evaluation.testsets.large import make_large
 from model.evaluation.testsets.ordered import film_ordered, plan_ordered, plan_ordered_long
 from model.evaluation.testsets.spoken import Progress, dub, film
 from model.evaluation.testsets.talkers import babble_sentences, plan_pairs, plan_speaker_and_sentence, plan_talkers
@@ -32,10 +33,14 @@ class Making:
 
 @dataclass(frozen=True)
 class Made:
-    """A set that is made: `make` writes its files and returns its manifest's lines. `after` must be there first."""
+    """A set that is made: `make` writes its files and returns its manifest's lines. `after` must be there first.
+
+    A `large` set is made only when it is named.
+    """
 
     make: Callable[[Making], Lines]
     after: str | None = None
+    large: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,10 @@ def _ordered(making: Making) -> Lines:
     return film_ordered(making.own, plan_ordered(), making.progress)
 
 
+def _large(making: Making) -> Lines:
+    return make_large(making.own, making.captions, making.progress)
+
+
 def _ordered_long(making: Making) -> Lines:
     return film_ordered(making.own, plan_ordered_long(), making.progress)
 
@@ -92,7 +101,9 @@ SETS: dict[str, Made | Given | Asked] = {
     "ordered": Made(_ordered),
     "ordered-long": Made(_ordered_long),
     "absent": Asked(absent_queries),
+    "shortlist": Made(_large, large=True),
 }
+USUAL = tuple(name for name, recipe in SETS.items() if not isinstance(recipe, Made) or not recipe.large)
 
 
 @dataclass(frozen=True)
@@ -117,7 +128,7 @@ def build_sets(
 
     Raises TestSetError for an unknown name, for data that lack what a set is made of, and for a set that differs.
     """
-    names, captions = list(names) or list(SETS), Captions(data)
+    names, captions = list(names) or list(USUAL), Captions(data)
     unknown = [name for name in names if name not in SETS]
     if unknown:
         raise TestSetError(f"there is no test set '{unknown[0]}'.", f"Choose of: {', '.join(SETS)}.")
