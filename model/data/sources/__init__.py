@@ -17,6 +17,7 @@ Gather = Callable[[Path, Path | None, Progress], Report]
 # name: the module and its function; imported when asked for, so that one source's libraries are not another's
 SOURCES: dict[str, tuple[str, str]] = {
     "asterisk": ("model.data.sources.asterisk", "gather"),
+    "effects": ("model.data.sources.effects", "gather"),
     "queen": ("model.data.sources.queen", "gather"),
     "sky": ("model.data.sources.sky", "gather"),
     "sentences": ("model.data.sources.sentences", "gather"),
