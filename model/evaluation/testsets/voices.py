@@ -15,6 +15,7 @@ from model.evaluation.testsets.captions import TestSetError
 RATE = 24000
 PEOPLE = 43
 TOLERANCE = 0.06  # in the synthesiser's own time, so that what is heard and the whole file stay within 10 %
+TOLERANCE_IN_ALL = 0.08
 AT_ONCE = 60  # sentences tried; the middle of the first is the usual length
 VOICES: dict[Sex, tuple[Voice, ...]] = {
     "woman": (
@@ -53,6 +54,19 @@ def of_one_length(speaker: Speaker, voice: Voice, sentences: Sequence[str], coun
         if len(chosen) >= count:
             return chosen[:count]
     raise TestSetError(f"the voice {voice.variant} finds only {len(chosen)} of {count} sentences of one length.")
+
+
+def of_one_length_in_all(speaker: Speaker, sentences: Sequence[str], count: int) -> list[str]:
+    """`count` sentences that every one of the ten voices says in nearly the same time: within 8 % of its middle one."""
+    chosen = list(sentences)
+    for voice in ALL_VOICES:
+        durations = [speech.duration_s for speech in said(speaker, voice, chosen)]
+        middle = sorted(durations)[len(durations) // 2]
+        both = zip(chosen, durations, strict=True)
+        chosen = [sentence for sentence, duration in both if abs(duration - middle) <= TOLERANCE_IN_ALL * middle]
+    if len(chosen) < count:
+        raise TestSetError(f"the voices find only {len(chosen)} of {count} sentences of one length.")
+    return chosen[:count]
 
 
 def drawn_people(seed: int) -> list[Person]:
