@@ -35,6 +35,8 @@ STATUS = {
     "path_not_found": 404,
     "outside_media_root": 403,
     "insufficient_storage": 507,
+    "storage_error": 507,
+    "data_folder_unusable": 507,
 }
 logger = logging.getLogger("htav.problems")
 

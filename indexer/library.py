@@ -38,7 +38,7 @@ from indexer.tables import (
 )
 from model.media import clip_windows
 
-PARTIAL_CODES = frozenset({"truncated", "audio_decode_failed", "decode_failed"})
+PARTIAL_CODES = frozenset({"truncated", "audio_decode_failed", "decode_failed", "unsupported_codec"})
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Task:
 class Comparison:
     unchanged: int = 0
     pending: list[Task] = field(default_factory=list)
-    failed: list[Failure] = field(default_factory=list)
+    failed: list[tuple[Task, Failure]] = field(default_factory=list)
 
 
 class Ruling(Enum):
@@ -113,7 +113,7 @@ class Library:
                 if retry:
                     failures.clear(session, task.root_id, one.path)
                 if one.problem is not None:
-                    result.failed.append(_refused(session, task, one.problem))
+                    result.failed.append((task, _refused(session, task, one.problem)))
                 elif uri is None or (uri.size, uri.mtime_ns) != (one.size, one.mtime_ns):
                     self._pend(session, task, result)
                 else:
@@ -183,7 +183,7 @@ class Library:
         if verdict is Verdict.REFUSE:
             row = failures.find(session, task.root_id, one.path)
             assert row is not None
-            result.failed.append(Failure(task.uri, row.code or "failed", row.message, row.attempts))
+            result.failed.append((task, Failure(task.uri, row.code or "failed", row.message, row.attempts)))
         else:
             task.alone = verdict is Verdict.ALONE
             result.pending.append(task)

@@ -67,7 +67,7 @@ def run_job(
         lease.give_back()
         raise
     except (StorageError, PathRefused) as err:
-        lease.abort(err.code, err.message)
+        lease.abort(err.code, str(err))
         raise
 
 

@@ -68,13 +68,13 @@ class Run:
         roots = self.library.roots()
         scopes = [resolve(path, roots, owner=owner) for path in paths]
         found = list(scan(scopes, roots, skip=[self.settings.data_dir.resolve()]))
-        if owner and not found and not self.library.knows(scopes):
+        if not found and not self.library.knows(scopes):
             raise NothingToIndex("There are no media files in what was given.", "Name a folder with videos in it.")
         comparison = self.library.compare(scopes, found, retry=retry)
         counts = self.report.counts
         counts.found, counts.unchanged = len(found), comparison.unchanged
-        self.report.failed += comparison.failed
-        self._enlist(comparison.pending)
+        self.report.failed += [failure for _, failure in comparison.failed]
+        self._enlist(comparison.pending, comparison.failed)
         self.reporter.scanned(len(found), len(comparison.pending))
         if comparison.pending:
             self._work_through()
@@ -91,16 +91,24 @@ class Run:
 
     # ---- the loop ----------------------------------------------------------------------------------------------------
 
-    def _enlist(self, pending: Sequence[Task]) -> None:
+    def _enlist(self, pending: Sequence[Task], failed: Sequence[tuple[Task, Failure]]) -> None:
         """Make the files part of the job; those of an interrupted run of it that need nothing more are settled."""
-        self.lease.add_files([(task.root_id, task.found.path) for task in pending])
         tasks = {(task.root_id, task.found.path): task for task in pending}
-        for row in self.lease.files():
-            task = tasks.get((row.root_id, row.path))
-            if task is not None:
-                task.file_id = row.id
-            elif not failures.is_settled(row.state):
-                self.lease.settle(row.id, VideoState.READY if row.file_path.exists() else VideoState.MISSING)
+        refused = {(task.root_id, task.found.path): failure for task, failure in failed}
+        self.lease.add_files([*tasks, *refused])
+        rows = self.lease.files()
+        with self.catalog.transaction() as session:
+            for row in rows:
+                name = row.root_id, row.path
+                task, failure = tasks.get(name), refused.get(name)
+                if task is not None:
+                    task.file_id = row.id
+                elif failure is not None:
+                    detail = {"code": failure.code, "message": failure.message, "attempts": failure.attempts}
+                    self.lease.settle(row.id, VideoState.FAILED, detail=detail, session=session)
+                elif not failures.is_settled(row.state):
+                    state = VideoState.READY if row.file_path.exists() else VideoState.MISSING
+                    self.lease.settle(row.id, state, session=session)
         self.to_hash = deque(task for task in pending if not task.alone)
         self.suspects = deque(task for task in pending if task.alone)
 
@@ -167,6 +175,11 @@ class Run:
                 self._fail(task, failure)
             case Probed(work, seen):
                 work.seen = seen
+                if seen.unknown_coding:
+                    message = (
+                        f"HTAV cannot decode its {seen.unknown_coding}: only the rest is searched. Convert the file."
+                    )
+                    work.problem = ("unsupported_codec", message)
                 self._enter(work, VideoState.DECODING)
             case Decoded(work, clip):
                 work.waiting += 1

@@ -127,7 +127,7 @@ def _clip(
         "ordinal": window.ordinal,
         "times": times,
         "samples": 0 if sound is None else len(sound),
-        "problem": [problem.code, problem.message] if problem else None,
+        "problem": [problem.code, str(problem)] if problem else None,
     }
     return header, (b"" if frames is None else frames.tobytes()) + (b"" if sound is None else sound.tobytes())
 
@@ -149,7 +149,7 @@ def serve(requests: Iterator[bytes], handle: int) -> None:
                 send(handle, header, payload)
             send(handle, {"kind": "done"})
         except MediaError as err:
-            send(handle, {"kind": "error", "code": err.code, "message": err.message})
+            send(handle, {"kind": "error", "code": err.code, "message": str(err)})
         except MemoryError:
             send(handle, {"kind": "error", "code": "oom_killed", "message": "Decoding needs more than 2 GB of memory."})
             return

@@ -17,6 +17,7 @@ from indexer.tables import MAX_NAME_BYTES, file_path, stored_name
 
 PATH_TOO_LONG = "path_too_long"
 SHORTENED_BYTES = 200
+UNREADABLE = "The user that HTAV runs as may not read the file. Give it permission, then index the file again."
 MEDIA_SUFFIXES = frozenset(
     ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .h264 .hevc .ivf .m1v .m2ts .m2v .m4v .mkv .mov .mp4 .mpe .mpeg .mpg .mts"
     " .mxf .ogm .ogv .qt .ts .vob .webm .wmv .264 .265"
@@ -165,7 +166,7 @@ def _look(path: Path, roots: Sequence[Path]) -> Found | None:
     if not stat.S_ISREG(status.st_mode):
         return _problem(outside, path, "not_a_file", "This is no regular file.")
     if not os.access(real, os.R_OK):
-        return _problem(outside, path, "unreadable", "This user may not read the file.")
+        return _problem(outside, path, "unreadable", UNREADABLE)
     name = _relative(real, root)
     if not _fits(name):
         message = f"The path is {len(name.encode())} bytes long; the catalog takes {MAX_NAME_BYTES} below a media root."

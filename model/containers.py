@@ -50,6 +50,10 @@ OPEN_OPTIONS = {
 }
 
 
+_PERMIT = "Give the user that HTAV runs as permission to read it, then index it again."
+_REPLACE = "Replace it by a whole copy."
+
+
 class MediaError(HtavError):
     """A media file cannot be used; `code` says why and never changes its meaning."""
 
@@ -89,6 +93,7 @@ class Probe:
     audio_codec: str | None
     declared_s: float = 0.0
     recorded_at: str | None = None  # as the file says it; for filters, never for scores
+    unknown_coding: str | None = None  # "pictures" or "sound", where only the other half can be decoded
 
     @property
     def completeness(self) -> float:
@@ -100,16 +105,17 @@ class Probe:
 
 def check_regular(path: str | Path) -> Path:
     """Refuse what is no regular file: opening a FIFO hangs, opening a device may do anything."""
+    name = Path(path).name[:200]  # not the whole path: clients of the service must not see the owner's folders
     try:
         information = os.stat(path)
     except FileNotFoundError as err:
-        raise MediaError("not_found", f"{path} does not exist.", "Check the path.") from err
+        raise MediaError("not_found", f"{name} does not exist.", "Check the path.") from err
     except (OSError, ValueError) as err:
-        raise MediaError("unreadable", f"{str(path)[:200]!r} cannot be read: {err}.") from err
+        raise MediaError("unreadable", f"{name!r} cannot be read: {_reason(err)}.", _PERMIT) from err
     if not stat.S_ISREG(information.st_mode):
-        raise MediaError("unreadable", f"{path} is not a regular file.")
+        raise MediaError("unreadable", f"{name} is not a regular file.", "Name a file on a disk.")
     if information.st_size == 0:
-        raise MediaError("empty", f"{path} is empty.")
+        raise MediaError("empty", f"{name} is empty.", _REPLACE)
     return Path(path)
 
 
@@ -123,11 +129,12 @@ def open_media(path: str | Path) -> Iterator[av.container.InputContainer]:
         message = f"{path.name} needs too much memory to open, or has more than {MAX_STREAMS} streams."
         raise MediaError("too_large", message) from err
     except av.error.ArgumentError as err:
-        raise MediaError("unsupported_format", f"{path.name} is not in a media format that HTAV reads.") from err
+        message = f"{path.name} is not in a media format that HTAV reads."
+        raise MediaError("unsupported_format", message, "Convert it, e.g. to MP4.") from err
     except PermissionError as err:
-        raise MediaError("unreadable", f"{path.name} may not be read by this user.") from err
+        raise MediaError("unreadable", f"{path.name} may not be read by this user.", _PERMIT) from err
     except (av.error.FFmpegError, OSError, ValueError) as err:
-        raise MediaError("damaged", f"{path.name} is no media file or damaged: {_reason(err)}.") from err
+        raise MediaError("damaged", f"{path.name} is no media file or damaged: {_reason(err)}.", _REPLACE) from err
     with container:
         _check_streams(container, path.name)
         yield container
@@ -184,7 +191,7 @@ def probe(path: str | Path, max_duration_s: float = MAX_DURATION_S) -> Probe:
         ends, first_picture = _walk(container, video)
         end = max(ends.values(), default=0.0)
         if video is not None and audio is None and first_picture is None:
-            raise MediaError("decode_failed", f"No picture of {Path(path).name} can be decoded.")
+            raise MediaError("decode_failed", f"No picture of {Path(path).name} can be decoded.", _REPLACE)
         if end <= 0:
             raise MediaError("empty", f"{Path(path).name} has no pictures and no sound in it.")
         if declared and end > 2 * declared + 60:  # one absurd time stamp must not stretch the file
@@ -204,6 +211,7 @@ def probe(path: str | Path, max_duration_s: float = MAX_DURATION_S) -> Probe:
             audio_codec=audio.codec_context.name if audio else None,
             declared_s=0.0 if container.format.name in GUESSED_DURATION else declared,
             recorded_at=container.metadata.get("creation_time", "")[:40] or None,
+            unknown_coding=_unknown_coding(container, video is not None, audio is not None),
         )
 
 
@@ -285,11 +293,25 @@ def _check_duration(duration_s: float, limit_s: float, name: str) -> None:
         raise MediaError("too_long", message, "Cut it into parts.")
 
 
-def _raise_nothing_to_decode(container: av.container.InputContainer, name: str) -> None:
+def _undecodable(container: av.container.InputContainer) -> set[str]:
+    """The types of the streams that no decoder is known for; cover art does not count."""
     cover = av.stream.Disposition.attached_pic
-    undecodable = [s for s in container.streams if s.codec_context is None and not s.disposition & cover]
-    if any(stream.type in ("video", "audio", "unknown") for stream in undecodable):
-        raise MediaError("unsupported_codec", f"{name} is coded in a way that HTAV cannot decode.", "Convert it.")
+    return {
+        stream.type for stream in container.streams if stream.codec_context is None and not stream.disposition & cover
+    }
+
+
+def _unknown_coding(container: av.container.InputContainer, has_video: bool, has_audio: bool) -> str | None:
+    undecodable = _undecodable(container)
+    if "video" in undecodable and not has_video:
+        return "pictures"
+    return "sound" if "audio" in undecodable and not has_audio else None
+
+
+def _raise_nothing_to_decode(container: av.container.InputContainer, name: str) -> None:
+    if _undecodable(container) & {"video", "audio", "unknown"}:
+        hint = "Convert it, e.g. to MP4 with H.264 and AAC."
+        raise MediaError("unsupported_codec", f"{name} is coded in a way that HTAV cannot decode.", hint)
     raise MediaError("no_media_stream", f"{name} has neither pictures nor sound.")
 
 

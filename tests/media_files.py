@@ -73,6 +73,15 @@ def write_media(
     return path
 
 
+def unknown_codec(path: Path, seconds: float = 1.0, **options: Any) -> Path:
+    """An MP4 file, sound in every other respect, whose pictures are in a codec that nobody knows."""
+    write_media(path, seconds=seconds, size=(96, 64), fps=10, **options)
+    data = path.read_bytes()
+    assert data.count(b"avc1") > 0
+    path.write_bytes(data.replace(b"avc1", b"zzzz"))
+    return path
+
+
 def _video(
     container: Any, codec: str, fps: int, size: tuple[int, int], pixel_format: str, gop: int, rotation: int,
     stream_options: dict[str, str] | None,

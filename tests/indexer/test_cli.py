@@ -16,6 +16,8 @@ from indexer.progress import IndexReport
 from model import Retriever
 from model.errors import HtavError
 from tests.indexer.library_files import Bench, seen, small_library
+from tests.media_files import tone, unknown_codec
+from tests.permissions import bound_by_permissions, open_to_all
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +74,52 @@ def test_a_day_with_the_commands(tmp_path: Path) -> None:
     assert document("videos", "--state", "missing") == {"videos": []}
 
 
+def test_pictures_in_an_unknown_codec(tmp_path: Path) -> None:
+    """Alone they fail the file; beside sound that can be heard they leave it partial, and it is said."""
+    library = tmp_path / "library"
+    library.mkdir()
+    seen(library / "good.mp4")
+    unknown_codec(library / "silent.mp4")
+    unknown_codec(library / "heard.mp4", sound=tone(1.0, 16_000), sound_rate=16_000)
+    report = document("index", library, status=1)
+    assert {name: count for name, count in report["counts"].items() if count} == {
+        "found": 3, "encoded": 1, "partial": 1, "failed": 1,
+    }  # fmt: skip
+    (failure,) = report["failed"]
+    assert (failure["uri"], failure["code"]) == (str(library / "silent.mp4"), "unsupported_codec")
+    assert "silent.mp4" in failure["message"] and "Convert it" in failure["message"]
+    assert document("failed")["failed"] == [failure]
+    states = {Path(row["uri"]).name: (row["state"], row["has_audio"]) for row in document("videos")["videos"]}
+    assert states == {"good.mp4": ("ready", False), "heard.mp4": ("partial", True), "silent.mp4": ("failed", False)}
+    again = document("index", library, status=1)
+    assert (again["counts"]["unchanged"], again["counts"]["encoded"], again["failed"]) == (2, 0, [failure])
+
+
+def test_a_file_that_may_not_be_read_is_listed_and_indexed_once_it_may(
+    tmp_path: Path, settings: IndexSettings, tiny_checkpoint: Path
+) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    seen(library / "open.mp4")
+    document("index", library)
+    shut = seen(library / "shut.mp4", shade=9)
+    shut.chmod(0)
+    open_to_all(library, tiny_checkpoint)
+    open_to_all(settings.data_dir, write=True)
+    with bound_by_permissions():
+        report = document("index", library, status=1)
+        (failure,) = document("failed")["failed"]
+    assert {name: count for name, count in report["counts"].items() if count} == {
+        "found": 2, "unchanged": 1, "failed": 1,
+    }  # fmt: skip
+    assert report["failed"] == [failure]
+    assert (failure["uri"], failure["code"], failure["attempts"]) == (str(shut), "unreadable", 0)
+    assert "permission" in failure["message"]
+    shut.chmod(0o644)
+    assert document("index", library)["counts"]["encoded"] == 1
+    assert document("failed") == {"failed": []}
+
+
 def test_for_people_the_commands_speak_plainly(tmp_path: Path) -> None:
     seen(tmp_path / "library.mp4")
     assert "1 encoded" in run("index", tmp_path / "library.mp4").stdout
@@ -100,10 +148,38 @@ def test_wrong_use_says_what_is_wrong_and_what_to_do(tmp_path: Path, monkeypatch
     assert isinstance(error, HtavError) and "no-checkpoint" in error.message
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_broken_checkpoint_indexes_nothing(
+    tmp_path: Path, settings: IndexSettings, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
+    (folder / name).unlink()
+    monkeypatch.setenv("HTAV_MODEL", str(folder))
+    error = run("index", seen(tmp_path / "a.mp4"), status=3).exception
+    assert isinstance(error, HtavError) and error.code == "bad_checkpoint"
+    assert name in error.message and "Restore the checkpoint" in error.hint
+    assert document("videos") == {"videos": []} and not (settings.data_dir / "segments").exists()
+
+
 def test_an_unwritable_data_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("HTAV_DATA_DIR", str(tmp_path / "file" / "data"))
     assert refusal("videos").code == "data_folder_unusable"
+
+
+@pytest.mark.parametrize("command", [["index", "."], ["videos"], ["worker", "--once"], ["verify"]])
+def test_a_data_folder_without_write_permission_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o555)
+    open_to_all(locked)
+    monkeypatch.setenv("HTAV_DATA_DIR", str(locked))
+    with bound_by_permissions():
+        error = refusal(*command)
+    assert error.code == "data_folder_unusable"
+    assert str(locked) in error.message and "HTAV_DATA_DIR" in error.hint
+    assert list(locked.iterdir()) == []
 
 
 def test_reindexing_nothing_is_an_index_that_cannot_be_used() -> None:
