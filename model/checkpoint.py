@@ -77,6 +77,8 @@ def read_config(folder: Path) -> tuple[RetrieverConfig, dict[str, str]]:
         return RetrieverConfig.from_json(values["config"]), dict(values["sha256"])
     except FileNotFoundError as err:
         raise CheckpointError(f"the checkpoint has no {CONFIG} in {folder}.", _RESTORE) from err
+    except OSError as err:
+        raise CheckpointError(f"{path} cannot be read: {err.strerror}.", _PERMIT) from err
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as err:
         raise CheckpointError(f"{path} is not a checkpoint's config.", _RESTORE) from err
 
@@ -106,6 +108,7 @@ def _metadata(folder: Path) -> dict[str, str]:
         return {}
 
 
+_PERMIT = "Give the user that HTAV runs as permission to read the checkpoint's files."
 _RESTORE = "Restore the checkpoint from its source; `git checkout` or a new install brings back the embedded one."
 
 
@@ -115,7 +118,11 @@ def check_digests(folder: Path, digests: dict[str, str]) -> None:
         path = part(folder, name)
         if not path.is_file():
             raise CheckpointError(f"the checkpoint in {folder} lacks {name}.", _RESTORE)
-        if file_digest(path) != digests.get(name):
+        try:
+            found = file_digest(path)
+        except OSError as err:
+            raise CheckpointError(f"{path} cannot be read: {err.strerror}.", _PERMIT) from err
+        if found != digests.get(name):
             raise CheckpointError(f"{path} was altered: its SHA-256 is not the one in {CONFIG}.", _RESTORE)
 
 
@@ -145,6 +152,7 @@ def write(folder: Path, config: RetrieverConfig, state: dict[str, Tensor], token
     metadata = {CONFIG_DIGEST: _digest(_without_bands(config.to_json()))}
     save_file({name: value.contiguous() for name, value in half.items()}, beside / WEIGHTS, metadata=metadata)
     (beside / TOKENIZER).write_text(tokenizer)
+    (beside / WEIGHTS).chmod((beside / TOKENIZER).stat().st_mode)  # safetensors leaves it to this user alone
     (beside / CARD).write_text(card)
     digests = {name: file_digest(beside / name) for name in (WEIGHTS, TOKENIZER)}
     (beside / CONFIG).write_text(_config_text(config, digests))

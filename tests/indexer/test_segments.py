@@ -1,6 +1,9 @@
 """Records come back byte for byte or not at all; nothing is committed that the disk does not have."""
 
 import os
+import random
+import statistics
+import time
 from pathlib import Path
 
 import pytest
@@ -274,3 +277,28 @@ def test_names_sort_by_time() -> None:
     assert all(is_ulid(name) for name in names) and len(set(names)) == 3
     assert not is_ulid("01J") and not is_ulid("u" * 26)
     assert names[0][:8] <= names[2][:8]
+
+
+# How fast (T26): a shortlist's records, 7 MB in all
+
+
+SHORTLIST, RECORD_BYTES = 100, 70_000
+
+
+def shortlists(folder: Path, rounds: int) -> list[list[Location]]:
+    """Another random 100 of 200 records each time."""
+    noise, chance = random.Random(0), random.Random(1)
+    with new_segment(folder) as segment:
+        places = segment.append([noise.randbytes(RECORD_BYTES) for _ in range(2 * SHORTLIST)])
+    return [chance.sample(places, SHORTLIST) for _ in range(rounds)]
+
+
+def test_a_shortlist_is_read_within_five_milliseconds_when_warm(tmp_path: Path) -> None:
+    """Time of this thread on a processor, which reading from memory is all about: a busy machine does not count."""
+    reader, took = SegmentReader(tmp_path), []
+    for places in shortlists(tmp_path, 41):
+        began = time.thread_time()
+        records = reader.read(places)
+        took.append(time.thread_time() - began)
+        assert None not in records
+    assert statistics.median(took[20:]) <= 0.005, "after the first rounds each record has been checked"
