@@ -75,6 +75,18 @@ def gather(
 
 
 @commands.command()
+def label(
+    folder: Annotated[Path, typer.Argument(help="A folder that htav gather or synth has made.")],
+    teacher: Annotated[Path, typer.Option(help="A folder with yamnet.tflite and yamnet_class_map.csv.")],
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Let a teacher name the sounds that nobody described, and judge the class labels of the others."""
+    from model.data.sources.weak_labels import run_label
+
+    run_label(folder, teacher, json_output)
+
+
+@commands.command()
 def train(
     data: Annotated[
         list[str],

@@ -65,7 +65,7 @@ def test_a_missing_engine_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("shutil.which", lambda name: None)
     for name in ("flite", "festival"):
         with Speaker() as speaker, pytest.raises(SpeechError, match="not installed") as caught:
-            speaker.say(Utterance("hello", "kal", engine=name))  # type: ignore[arg-type]
+            speaker.say(Utterance("hello", "kal", engine=name))
         assert f"apt install {name}" in caught.value.hint
 
 

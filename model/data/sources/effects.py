@@ -4,12 +4,13 @@ effects_files.ini says which file is what, effects_classes.ini what one may say 
 in it, at most 8 s; all sounds of a class are relevant to each other's texts.
 """
 
+import fnmatch
 import hashlib
 import re
 import struct
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -31,6 +32,7 @@ SHORTEST_S: Final = 0.6  # shorter ones are followed by silence
 QUIET: Final = 0.01  # of the loudest sample
 VAL_SHARE: Final = 0.08
 FEW: Final = 3  # a class with fewer sounds is all for training
+SUFFIXES: Final = {".ogg", ".oga", ".wav", ".flac", ".pk3", ".cat", ""}
 Sounds = dict[str, Path | bytes]
 
 
@@ -41,7 +43,7 @@ def gather(folder: Path, packages: Path | None, progress: Progress) -> Report:
         with opened(name, packages) as root:
             sounds = sounds_of(root)
             for kind, patterns in package.patterns.items():
-                found = sorted(key for key in sounds if any(PurePosixPath(key).match(each) for each in patterns))
+                found = matching(sounds, patterns)
                 if not found:
                     raise SourceError(f"{name} holds none of {', '.join(patterns)}.", "It is another version.")
                 clips += [clip(name, package.licence, kind, key, excerpt(sounds[key])) for key in found]
@@ -59,10 +61,16 @@ def opened(name: str, packages: Path | None) -> Iterator[Path]:
             yield root
 
 
+def matching(sounds: Iterable[str], patterns: Iterable[str]) -> list[str]:
+    """The names that end as one of the patterns says, sorted."""
+    wanted = re.compile("|".join(fnmatch.translate(f"*/{each}") for each in patterns))
+    return sorted(name for name in sounds if wanted.match(f"/{name}"))
+
+
 def sounds_of(root: Path) -> Sounds:
     """Every file by its path, every entry of zip archives by its name, every OpenSFX sound by its title."""
     sounds: Sounds = {}
-    for path in sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink()):
+    for path in sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()):
         if path.suffix == ".pk3":
             with zipfile.ZipFile(path) as archive:
                 sounds.update({name: archive.read(name) for name in archive.namelist() if name.endswith(".ogg")})

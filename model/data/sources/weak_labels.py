@@ -6,14 +6,17 @@ while data are prepared, and never shipped.
 
 import csv
 import importlib
+import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
 from model.data.manifest import MANIFEST, write_manifest
 from model.data.sources.effects_table import AUDIOSET
@@ -60,7 +63,7 @@ class Teacher:
 
     def scores(self, samples: NDArray[np.int16]) -> dict[str, float]:
         """Each class's highest probability in any window of int16 [samples], mono, 16 kHz."""
-        waveform = samples.astype(np.float32) / 32768
+        waveform: NDArray[np.float32] = samples.astype(np.float32) / np.float32(32768)
         waveform = np.pad(waveform, (0, max(0, WINDOW - len(waveform))))
         heard = np.stack([self._window(waveform[at : at + WINDOW]) for at in window_starts(len(waveform))]).max(axis=0)
         return dict(zip(self.names, map(float, heard), strict=True))
@@ -133,3 +136,16 @@ def judge(kind: str, scores: Mapping[str, float]) -> str:
     if named >= AGREES:
         return "agreed"
     return "contradicted" if named < lowest and other > highest else "unsure"
+
+
+def run_label(folder: Path, teacher: Path, json_output: bool) -> None:
+    """`htav label`: label a folder and say what was found, on stdout."""
+    opinion = label(folder, Teacher(teacher))
+    if json_output:
+        sys.stdout.write(json.dumps(asdict(opinion)) + "\n")
+        return
+    console = Console()
+    verdicts = ", ".join(f"{verdict} {count}" for verdict, count in opinion.verdicts.most_common())
+    console.print(f"{opinion.labelled} sounds got texts; of their labels the teacher says: {verdicts or 'nothing'}")
+    for line in opinion.contradicted:
+        console.print(f"contradicted: {line}")
