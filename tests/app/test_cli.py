@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import shutil
 import socket
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from app.serve import check_data_dir
 from indexer.catalog import Catalog
 from indexer.errors import DataFolderUnusable
 from tests.app.conftest import Library
+from tests.permissions import bound_by_permissions, open_to_all
 
 Htav = Callable[..., "Ended"]
 
@@ -131,27 +131,58 @@ def test_a_search_before_anything_is_indexed(htav: Htav, tmp_path: Path) -> None
     refused(htav("search", "dog", HTAV_DATA_DIR=str(tmp_path / "made")), 3, "htav index")
 
 
-@pytest.mark.parametrize("command", [["search", "dog"], ["serve", "--no-worker", "--port", "0"]])
-@pytest.mark.parametrize("harm", ["missing", "altered", "no folder"])
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def change(path: Path) -> None:
+    values = json.loads(path.read_text())
+    values["config"]["dtw_gamma"] *= 2
+    path.write_text(json.dumps(values))
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    "command", [["search", "dog"], ["serve", "--no-worker", "--port", "0"], ["evaluate", "--data", ".", "--model"]]
+)
+@pytest.mark.parametrize(
+    ("name", "harm", "words"),
+    [
+        ("config.json", remove, "has no config.json"),
+        ("config.json", change, "config.json was altered"),
+        ("config.json", truncate, "is not a checkpoint's config"),
+        ("model.safetensors", remove, "lacks model.safetensors"),
+        ("model.safetensors", flip, "model.safetensors was altered"),
+        ("tokenizer.json", remove, "lacks tokenizer.json"),
+        ("tokenizer.json", flip, "tokenizer.json was altered"),
+        ("", shutil.rmtree, "no checkpoint folder"),
+    ],
+)
 def test_a_checkpoint_that_is_not_whole(
-    htav: Htav, tmp_path: Path, library: Library, harm: str, command: list[str]
+    htav: Htav,
+    tmp_path: Path,
+    library: Library,
+    command: list[str],
+    name: str,
+    harm: Callable[[Path], None],
+    words: str,
 ) -> None:
-    folder = tmp_path / "checkpoint"
-    if harm != "no folder":
-        shutil.copytree(str(library.settings.model), folder)
-        weights = folder / "model.safetensors"
-        if harm == "missing":
-            weights.unlink()
-        else:
-            content = bytearray(weights.read_bytes())
-            content[len(content) // 2] ^= 1
-            weights.write_bytes(content)
-    ended = htav(*command, HTAV_MODEL=str(folder))
-    assert ended.status == 3
-    assert "error: " in ended.err and "Traceback" not in ended.err
-    assert {"missing": "model.safetensors", "altered": "altered", "no folder": "no checkpoint folder"}[
-        harm
-    ] in ended.err
+    folder = Path(shutil.copytree(str(library.settings.model), tmp_path / "checkpoint"))
+    harm(folder / name)
+    where = {"HTAV_MODEL": str(folder)}
+    ended = htav(*command, str(folder)) if command[-1] == "--model" else htav(*command, **where)
+    assert (ended.status, ended.out) == (3, "")
+    assert "error: " in ended.err and words in ended.err and "Traceback" not in ended.err
+    assert ("local checkpoint folder" if name == "" else "Restore the checkpoint") in ended.err, "what to do"
 
 
 def test_a_port_in_use(htav: Htav) -> None:
@@ -176,22 +207,15 @@ def test_a_data_folder_that_cannot_be(htav: Htav, tmp_path: Path, command: list[
 
 
 def test_a_data_folder_without_permission(library: Library, tmp_path: Path) -> None:
-    """As a user without rights, since root may write everywhere."""
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o555)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(folder.stat().st_mode | 0o055)
+    open_to_all(locked)
     settings = library.settings.model_copy(update={"data_dir": locked})
-    me = os.getuid()
-    if me == 0:
-        os.setresuid(65534, 65534, 0)
-    try:
+    with bound_by_permissions():
         with pytest.raises(DataFolderUnusable, match="not writable") as serving:
             check_data_dir(settings)
         with pytest.raises(DataFolderUnusable, match="not writable"):
             search_document("dog", 1, settings)
-    finally:
-        os.setresuid(me, me, me)
     assert serving.value.exit_code == 2 and "HTAV_DATA_DIR" in serving.value.hint
 
 

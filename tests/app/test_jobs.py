@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -11,10 +12,12 @@ import pytest
 
 from indexer import jobs
 from indexer.catalog import VideoState
+from indexer.errors import PathRefused
 from indexer.pipeline import run_job
 from model.retriever import Retriever
 from tests.app.conftest import Library, Served, problem, serve
-from tests.media_files import write_media
+from tests.media_files import unknown_codec, write_media
+from tests.permissions import bound_by_permissions, open_to_all
 
 UNKNOWN = "01JD8Q6Z3V5W8X9Y0Z1A2B3C4D"
 
@@ -34,7 +37,8 @@ def work(served: Served, checkpoint: Path) -> None:
     """Do the oldest waiting job, as a worker would."""
     lease = jobs.claim(served.service.catalog, served.settings)
     assert lease is not None
-    run_job(lease, served.settings, served.service.catalog, Retriever.from_pretrained(checkpoint))
+    with suppress(PathRefused):  # the job says it
+        run_job(lease, served.settings, served.service.catalog, Retriever.from_pretrained(checkpoint))
 
 
 def submit(client: httpx.Client, *paths: str) -> str:
@@ -76,6 +80,55 @@ def test_a_failed_file_can_be_tried_again(roomy: Served, tiny_checkpoint: Path) 
     work(roomy, tiny_checkpoint)
     assert client.get(retried.headers["location"]).json()["state"] == "done"
     problem(client.post(f"{retried.headers['location']}/retry"), 409, "conflict")
+
+
+def test_pictures_in_an_unknown_codec_fail_their_file_alone(roomy: Served, tiny_checkpoint: Path) -> None:
+    client = roomy.client
+    unknown_codec(roomy.settings.media_roots[0] / "odd.mp4")
+    job_id = submit(client, "odd.mp4", "new.mp4")
+    work(roomy, tiny_checkpoint)
+    done = client.get(f"/v1/index-jobs/{job_id}").json()
+    assert (done["state"], done["counts"]["encoded"], done["counts"]["failed"]) == ("done_with_failures", 1, 1)
+    (failure,) = done["failed"]
+    assert (failure["uri"], failure["code"]) == ("odd.mp4", "unsupported_codec")
+    assert "Convert it" in failure["message"]
+    again = submit(client, "odd.mp4", "new.mp4")
+    work(roomy, tiny_checkpoint)
+    assert client.get(f"/v1/index-jobs/{again}").json()["failed"] == [failure], "also where nothing is tried again"
+
+
+def test_a_file_that_may_not_be_read_fails_alone_and_is_listed(roomy: Served, tiny_checkpoint: Path) -> None:
+    client, media = roomy.client, roomy.settings.media_roots[0]
+    submit(client, "new.mp4")
+    work(roomy, tiny_checkpoint)
+    write_media(media / "shut.mp4", seconds=1, size=(64, 48)).chmod(0)
+    open_to_all(media, tiny_checkpoint)
+    open_to_all(roomy.settings.data_dir, write=True)
+    job_id = submit(client, "new.mp4", "shut.mp4")
+    with bound_by_permissions():
+        work(roomy, tiny_checkpoint)
+    done = client.get(f"/v1/index-jobs/{job_id}").json()
+    assert (done["state"], done["counts"]["unchanged"], done["counts"]["failed"]) == ("done_with_failures", 1, 1)
+    (failure,) = done["failed"]
+    assert (failure["uri"], failure["code"]) == ("shut.mp4", "unreadable")
+    assert "permission" in failure["message"]
+    (media / "shut.mp4").chmod(0o644)
+    retried = client.post(f"/v1/index-jobs/{job_id}/retry")
+    work(roomy, tiny_checkpoint)
+    assert client.get(retried.headers["location"]).json()["counts"]["encoded"] == 1
+
+
+def test_a_folder_without_media_fails_the_job_and_says_what_to_do(roomy: Served, tiny_checkpoint: Path) -> None:
+    bare = roomy.settings.media_roots[0] / "bare"
+    bare.mkdir()
+    (bare / "notes.txt").write_text("nothing to see")
+    before = roomy.client.get("/v1/videos").json()
+    job_id = submit(roomy.client, "bare")
+    work(roomy, tiny_checkpoint)
+    done = roomy.client.get(f"/v1/index-jobs/{job_id}").json()
+    assert (done["state"], done["code"]) == ("failed", "nothing_to_index")
+    assert "no media files" in done["message"] and "Name a folder" in done["message"]
+    assert roomy.client.get("/v1/videos").json() == before
 
 
 def test_jobs_are_listed_newest_first(roomy: Served) -> None:

@@ -1,9 +1,12 @@
 """What a search refuses, and that each refusal says what is wrong and what to do."""
 
+import shutil
+from pathlib import Path
+
 import httpx
 import pytest
 
-from tests.app.conftest import Served, problem
+from tests.app.conftest import Library, Served, problem, serve, until
 
 QUERY = "a dog"
 
@@ -59,6 +62,18 @@ def test_a_search_before_anything_is_indexed(empty: Served) -> None:
     body = problem(post(empty.client, query=QUERY), 409, "nothing_indexed")
     assert "htav index" in str(body["hint"])
     assert empty.client.get("/readyz").json() == {"status": "ready", "snapshot": None, "videos": 0}
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_broken_checkpoint_is_told_and_the_library_stays(library: Library, tmp_path: Path, name: str) -> None:
+    """`htav serve` ends with it; where something else runs the application, every search says it."""
+    folder = Path(shutil.copytree(str(library.settings.model), tmp_path / "checkpoint"))
+    (folder / name).unlink()
+    with serve(library.settings.model_copy(update={"model": str(folder)}), wait=False) as broken:
+        until(lambda: broken.client.get("/readyz").json()["code"] == "bad_checkpoint")
+        body = problem(post(broken.client, query=QUERY), 503, "bad_checkpoint")
+        assert name in str(body["detail"]) and "Restore the checkpoint" in str(body["hint"])
+        assert len(broken.client.get("/v1/videos").json()["videos"]) == 4
 
 
 @pytest.mark.parametrize("address", ["", "/similar", "/stream", "/thumbnail"])

@@ -14,7 +14,8 @@ from indexer import jobs
 from indexer.pipeline import run_job
 from model.retriever import Retriever
 from tests.app.conftest import Library, Served, problem, serve, until
-from tests.media_files import write_media
+from tests.media_files import unknown_codec, write_media
+from tests.permissions import bound_by_permissions, open_to_all
 
 
 @pytest.fixture
@@ -170,6 +171,34 @@ def test_no_room_is_told_before_a_byte_is_kept(library: Library, tmp_path: Path,
         assert "HTAV_MIN_FREE_BYTES" in str(body["hint"])
         assert leftovers(full) == []
         assert full.client.post("/v1/search", json={"query": "a dog"}).status_code == 200, "searching goes on"
+
+
+def test_an_upload_in_an_unknown_codec_is_told_where_the_client_looks(
+    mutable: Served, tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    client, odd = mutable.client, unknown_codec(tmp_path / "odd.mp4").read_bytes()
+    body = client.post("/v1/videos", files={"file": ("odd.mp4", odd)}).json()
+    index(mutable, tiny_checkpoint)
+    done = client.get(f"/v1/index-jobs/{body['job_id']}").json()
+    assert (done["state"], [failure["code"] for failure in done["failed"]]) == (
+        "done_with_failures",
+        ["unsupported_codec"],
+    )
+    video = client.get(f"/v1/videos/{body['video_id']}").json()
+    assert (video["state"], video["code"]) == ("failed", "unsupported_codec")
+    assert "Convert it" in video["message"]
+    assert len(leftovers(mutable)) == 1, "what was sent is not lost"
+
+
+def test_a_data_folder_that_lost_its_write_permission(library: Library, tmp_path: Path, video: bytes) -> None:
+    with serve(library.copy(tmp_path / "kept").settings) as kept:
+        open_to_all(kept.settings.data_dir, write=True)
+        kept.settings.data_dir.chmod(0o555)
+        with bound_by_permissions():
+            body = problem(kept.client.post("/v1/videos", files={"file": ("a.mp4", video)}), 507, "storage_error")
+        assert "permissions" in str(body["hint"])
+        kept.settings.data_dir.chmod(0o755)
+        assert kept.client.post("/v1/search", json={"query": "a dog"}).status_code == 200
 
 
 @given(st.text(max_size=400))
