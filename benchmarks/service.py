@@ -1,10 +1,12 @@
 """The service under load: what each stage takes, and what happens at twice the load it can bear.
 
-    python benchmarks/service.py [--clips 200] [--seconds 20] [--model DIR]
+    python benchmarks/service.py [--clips 200] [--seconds 60] [--model DIR] [--neighbours] [--soak MINUTES]
 
 A real `htav serve` over an index of random token sets, each a full clip of the preset, so that every search reranks
-100. First one client alone: the median of each stage. Then open-loop arrivals at 0.7 and 2 times the measured
-capacity: accepted p99, answers a second, how fast refusals come, and how soon the service is itself again.
+100. First one client alone: the median of each stage. Then open-loop arrivals at 0.7, 1 and 2 times the measured
+capacity (T19): accepted p99, answers a second, how fast refusals come, and how soon the service is itself again.
+`--neighbours`: p95 beside a worker that indexes (T5), and with one thread and with all on a busy machine (T27).
+`--soak`: memory and descriptors after minutes at 0.7 times the capacity (T20). Goals stand beside what is measured.
 """
 
 import asyncio
@@ -17,12 +19,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import av
 import httpx
 import numpy as np
+import psutil
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -119,13 +125,112 @@ async def measure(address: str, seconds: float) -> None:
         console.print(table)
         capacity = 1000 / medians["total"]
         table = Table("arrivals", "accepted p50 s", "p99 s", "a second", "refused p99 ms", "answers")
-        for share in (0.7, 2.0):
-            load = await arrive(client, share * capacity, seconds)
-            table.add_row(f"{share}x {capacity:.1f}/s", *_summary(load, seconds))
+        loads = {}
+        for share in (0.7, 1.0, 2.0):
+            loads[share] = await arrive(client, share * capacity, seconds)
+            table.add_row(f"{share}x {capacity:.1f}/s", *_summary(loads[share], seconds))
+        recovery_s = await recovery(client, medians["total"] / 1000)
         console.print(table)
-        began = time.perf_counter()
-        await ask(client, alone := Load())
-        console.print(f"First answer after the overload: {time.perf_counter() - began:.2f} s, {dict(alone.codes)}")
+    usual, over = loads[0.7], loads[2.0]
+    peak = max(len(load.accepted) for load in loads.values())
+    verdicts(
+        "Twice the capacity",
+        ("accepted p99, times that at 0.7x", np.percentile(over.accepted, 99) / np.percentile(usual.accepted, 99), 1.5),
+        ("refusal p99, ms", 1000 * np.percentile(over.refused or [0.0], 99), 50),
+        ("answers lost against the peak, %", 100 * (1 - len(over.accepted) / peak), 10),
+        ("seconds until it is itself again", recovery_s, 5),
+    )
+
+
+async def recovery(client: httpx.AsyncClient, alone_s: float) -> float:
+    """Seconds after an overload until a search takes at most twice what it takes alone."""
+    began = time.perf_counter()
+    while True:
+        await ask(client, load := Load())
+        if load.accepted and load.accepted[0] <= 2 * alone_s:
+            return time.perf_counter() - began
+
+
+def verdicts(title: str, *rows: tuple[str, float, float]) -> None:
+    """What was measured beside the most that it may be."""
+    table = Table("figure", "measured", "at most", "", title=title)
+    for name, value, limit in rows:
+        table.add_row(name, f"{value:.2f}", f"{limit:g}", "ok" if value <= limit else "MISSED")
+    console.print(table)
+
+
+async def soak(address: str, minutes: float, pid: int) -> None:
+    """0.7 times the capacity for minutes; memory and descriptors count from the first tenth of it on."""
+    process = psutil.Process(pid)
+    async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+        rate = 0.7 * 1000 / (await stages(client))["total"]
+        await arrive(client, rate, 6 * minutes)
+        memory, descriptors = process.memory_info().rss, process.num_fds()
+        load = await arrive(client, rate, 54 * minutes)
+        await asyncio.sleep(10)  # connections that were kept open are closed
+        errors = sum(count for code, count in load.codes.items() if code not in ("200", "shortlist_reduced"))
+        verdicts(
+            f"Soak of {minutes:g} minutes, {len(load.accepted)} searches",
+            ("memory drift, %", 100 * (process.memory_info().rss / memory - 1), 5),
+            ("descriptors more than before", process.num_fds() - descriptors, 0),
+            ("errors", errors, 0),
+        )
+
+
+def p95(address: str, seconds: float, job: str | None = None) -> float:
+    """Of the seconds that one client waits, one search after the other; with a job, only while it is under way."""
+    took = []
+    with httpx.Client(base_url=address, timeout=30) as client:
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            if job is not None and client.get(job).json()["state"] not in ("queued", "running"):
+                break
+            began = time.perf_counter()
+            if client.post("/v1/search", json=QUERY).status_code == 200:
+                took.append(time.perf_counter() - began)
+    return float(np.percentile(took, 95))
+
+
+def neighbours(folder: Path, model: Path | None, threads: int, seconds: float) -> None:
+    """How much slower searches are beside indexing (T5), and for having more threads on a busy machine (T27)."""
+    media = folder / "media"
+    media.mkdir()
+    footage(media)
+    with serving(folder, model, threads, HTAV_MEDIA_ROOTS=str(media)) as (address, _):
+        idle = p95(address, seconds)
+        paths = [str(path) for path in media.iterdir()]
+        job = httpx.post(f"{address}/v1/index-jobs", json={"paths": paths}).headers["location"]
+        while httpx.get(f"{address}{job}").json()["progress"] == 0:  # the worker loads the model first
+            time.sleep(0.1)
+        beside = p95(address, seconds, job)
+    cores = os.cpu_count() or 1
+    busy = {}
+    with ExitStack() as stack:
+        for _ in range(cores):
+            burner = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+            stack.callback(burner.kill)
+        for count in (1, cores):
+            with serving(folder, model, count, "--no-worker") as (address, _):
+                busy[count] = p95(address, seconds)
+    verdicts(
+        f"Neighbours; p95 alone {1000 * idle:.0f} ms",
+        ("p95 beside indexing, times that alone", beside / idle, 1.5),
+        (f"p95 with {cores} threads, times that with 1, {cores} busy processes beside", busy[cores] / busy[1], 1.3),
+    )
+
+
+def footage(folder: Path, files: int = 8, seconds: int = 60, fps: int = 10) -> None:
+    """Files for the worker, each with other pictures."""
+    rng = np.random.default_rng(0)
+    for number in range(files):
+        canvas = rng.integers(0, 255, (240, 320 + fps * seconds, 3), np.uint8)
+        with av.open(str(folder / f"{number}.mp4"), "w") as container:
+            stream = container.add_stream("mpeg4", rate=fps)
+            stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+            for index in range(fps * seconds):
+                picture = np.ascontiguousarray(canvas[:, index : index + 320])
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(None))
 
 
 def _summary(load: Load, seconds: float) -> list[str]:
@@ -135,30 +240,45 @@ def _summary(load: Load, seconds: float) -> list[str]:
     return [f"{p50:.2f}", f"{p99:.2f}", f"{len(load.accepted) / seconds:.1f}", refused, answers]
 
 
+@contextmanager
+def serving(data: Path, model: Path | None, threads: int, *options: str, **variables: str) -> Iterator[tuple[str, int]]:
+    """`htav serve` on this data folder: its address and its process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "HTAV_DATA_DIR": str(data), "HTAV_THREADS": str(threads), **variables}
+    environment |= {"HTAV_LOG_LEVEL": "WARNING", "HTAV_MIN_FREE_BYTES": "0"}
+    if model:
+        environment["HTAV_MODEL"] = str(model)
+    command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), *options]
+    server = subprocess.Popen(command, env=environment)
+    try:
+        wait(f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}", server.pid
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
 def main(
     clips: Annotated[int, typer.Option(help="Clips in the index.")] = 200,
     seconds: Annotated[float, typer.Option(help="How long each load lasts.")] = 20.0,
     model: Annotated[Path | None, typer.Option(help="A checkpoint folder; the embedded one by default.")] = None,
     threads: Annotated[int, typer.Option(help="Thread budget of inference.")] = 2,
+    beside: Annotated[bool, typer.Option("--neighbours", help="Also beside indexing, and on a busy machine.")] = False,
+    minutes: Annotated[float, typer.Option("--soak", help="Also for so many minutes at 0.7 times the capacity.")] = 0,
 ) -> None:
     """Measure the service on this machine."""
     retriever = Retriever.from_pretrained(model) if model else Retriever.embedded()
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
-        build(IndexSettings(data_dir=Path(folder), min_free_bytes=0), retriever, clips)
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        environment = {**os.environ, "HTAV_DATA_DIR": folder, "HTAV_THREADS": str(threads), "HTAV_LOG_LEVEL": "WARNING"}
-        if model:
-            environment["HTAV_MODEL"] = str(model)
-        command = [sys.executable, "-m", "app.cli", "serve", "--no-worker", "--port", str(port)]
-        server = subprocess.Popen(command, env=environment)
-        try:
-            wait(f"http://127.0.0.1:{port}")
-            asyncio.run(measure(f"http://127.0.0.1:{port}", seconds))
-        finally:
-            server.terminate()
-            server.wait(30)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        build(IndexSettings(data_dir=folder, min_free_bytes=0), retriever, clips)
+        with serving(folder, model, threads, "--no-worker") as (address, pid):
+            asyncio.run(measure(address, seconds))
+            if minutes:
+                asyncio.run(soak(address, minutes, pid))
+        if beside:
+            neighbours(folder, model, threads, seconds)
 
 
 def wait(address: str) -> None:
