@@ -35,7 +35,7 @@ class Source:
     """One folder of training data: given (`DATA/name`), or made by a command into `WORK/sources/name`."""
 
     name: str
-    made_by: str = ""  # {out} is the folder, {all} the folder of all sources
+    made_by: str = ""  # {out} is its folder, {all} that of all sources, {data} that of what is given
     needs: str = ""  # another source that its command reads
 
 
@@ -60,8 +60,8 @@ SOURCES: Final = (
     Source("utterances", "synth {out} --kind utterances --count 12000 --seed 1"),
     Source(
         "open",
-        "synth {out} --kind utterances --count 6000 --seed 31 --sentences {all}/sentences/train.txt "
-        "--sentences {all}/captions/train.txt",
+        "synth {out} --kind utterances --count 12000 --seed 31 --sentences {all}/sentences/train.txt "
+        "--sentences {data}/flickr8k",
         needs="sentences",
     ),
     Source(
@@ -73,7 +73,7 @@ SOURCES: Final = (
     Source("talkers", "synth {out} --kind talkers --count 500 --seed 2"),
     Source("scenes", "synth {out} --kind scenes --count 400 --seed 3"),
 )
-SPEECH: Final = {"utterances": 2, "open": 2, "flite": 1.5, "queen": 2, "sky": 1.5, "asterisk": 0.4, "speech": 0.6}
+SPEECH: Final = {"utterances": 1, "open": 2.3, "flite": 1, "queen": 1.3, "sky": 0.8, "asterisk": 0.2, "speech": 0.5}
 PICTURES: Final = "--train text-last=2,frames-last=1 --views 2 --average 0.98"
 STAGES: Final = (
     Stage("spell", f"--hours 1.5 --lr 7e-4 --schedule cosine --batch-size 64 --loss {ONLY_SPELLING}", SPEECH),
@@ -82,8 +82,7 @@ STAGES: Final = (
         "join",
         "--init {work}/see/model --audio-from {work}/spell/model --hours 1.2 --lr 4e-4 --trunk-lr 3e-5 "
         f"--schedule cosine --batch-size still=128,sound=48,film=24 {PICTURES}",
-        {"flickr8k": 6, "sounds": 1, "effects": 1, "talkers": 2, "scenes": 2}
-        | {name: 0.6 * weight for name, weight in SPEECH.items()},
+        {"flickr8k": 4, "sounds": 0.6, "effects": 0.6, "talkers": 1.3, "scenes": 1.2} | SPEECH,
     ),
 )
 
@@ -123,7 +122,7 @@ class Recipe:
                 continue
             if source.made_by:
                 folder = self.work / "sources" / source.name
-                command = source.made_by.format(out=folder, all=folder.parent).split()
+                command = source.made_by.format(out=folder, all=folder.parent, data=self.data).split()
                 if source.needs and source.needs not in made:
                     console.print(f"[yellow]left out:[/] {source.name}, which needs {source.needs}")
                     continue

@@ -169,7 +169,7 @@ def test_a_file_that_is_gone_or_replaced_by_a_link_out_is_not_served(
 @pytest.mark.parametrize(
     "path",
     ["/v1/videos/../../etc/passwd", "/web/../main.py", "/web/%2e%2e/main.py", "/docs/static/..%2f..%2fmain.py",
-     "/docs/static/LICENSE", "/web/..%5cmain.py"],
+     "/docs/static/../../main.py", "/web/..%5cmain.py"],
 )  # fmt: skip
 def test_no_address_leads_out_of_what_is_served(served: Served, path: str) -> None:
     request = httpx.Request("GET", f"http://127.0.0.1:{served.port}", extensions={"target": path.encode()})
