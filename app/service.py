@@ -172,7 +172,7 @@ class Service:
                 continue
             try:
                 snapshot = self._search.current.get()
-            except IndexUnusable:
+            except (IndexUnusable, OSError):  # told to whoever searches; here the next look counts
                 continue
             if snapshot.id != served:
                 served = snapshot.id

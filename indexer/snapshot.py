@@ -236,13 +236,18 @@ class CurrentSnapshot:
 
     def _look(self) -> None:
         self._next_look = time.monotonic() + self._poll_s
-        stamp = _stamp(self._data_dir)
-        if self._snapshot is not None and stamp == self._seen:
-            return
         try:
+            stamp = _stamp(self._data_dir)
+            if self._snapshot is not None and stamp == self._seen:
+                return
             wanted = read_pointer(self._data_dir).choose(self._fingerprint)
             if self._snapshot is None or wanted != self._snapshot.id:
                 self._snapshot = open_current(self._data_dir, self._catalog, self._fingerprint)
+        except OSError as err:  # the disk may answer again the next time
+            if self._snapshot is None:
+                raise
+            log.error("still serving snapshot %s: %s", self._snapshot.id, err)
+            return
         except (IndexCorrupt, NothingIndexed) as err:
             if self._snapshot is None:
                 self._snapshot = open_current(self._data_dir, self._catalog, self._fingerprint)

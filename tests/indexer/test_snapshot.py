@@ -231,6 +231,27 @@ def test_a_damaged_successor_does_not_replace_the_snapshot_in_service(
     assert "still serving" in caplog.text
 
 
+def test_a_disk_that_does_not_answer_stops_no_search(
+    settings: IndexSettings, catalog: Catalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A pointer that is a loop of links cannot be looked at, whoever looks."""
+    fill(settings, catalog, [0])
+    first = release(settings, catalog)
+    current = CurrentSnapshot(settings.data_dir, catalog, poll_s=0)
+    assert current.get().id == first
+    pointer = pointer_path(settings.data_dir)
+    aside = pointer.with_suffix(".aside")
+    pointer.rename(aside)
+    pointer.symlink_to(pointer)
+    assert current.get().id == first
+    assert "still serving" in caplog.text
+    pointer.unlink()
+    aside.rename(pointer)
+    fill(settings, catalog, [1])
+    second = release(settings, catalog)
+    assert current.get().id == second
+
+
 def test_a_damaged_pointer_is_read_around(settings: IndexSettings, catalog: Catalog) -> None:
     fill(settings, catalog, [0])
     release(settings, catalog)
