@@ -70,6 +70,14 @@ def build(home: Path, sent: Path, stage: list[tuple[str, str]]) -> None:
             subprocess.run(["/bin/sh", "-c", command], cwd=home / "src", env=environment, check=True)
 
 
+def may_run(python: Path) -> bool:
+    """Whether the image's user may start this interpreter; one below /root, say, is closed to others."""
+    try:
+        return subprocess.run([python, "-c", ""], user=USER, group=USER, cwd="/", check=False).returncode == 0
+    except PermissionError:
+        return False
+
+
 def serve(home: Path, stage: list[tuple[str, str]]) -> None:
     written = " ".join(rest for name, rest in stage if name == "ENV").replace("'", "")
     environment = {"HTAV_MIN_FREE_BYTES": "0", **dict(pair.split("=", 1) for pair in written.split())}
@@ -78,10 +86,12 @@ def serve(home: Path, stage: list[tuple[str, str]]) -> None:
     check = json.loads(dict(stage)["HEALTHCHECK"].partition("CMD ")[2])
     (home / "data").mkdir()
     as_user: dict[str, int] = {}
-    if os.geteuid() == 0:
-        os.chmod(home, 0o755)
+    os.chmod(home, 0o755)
+    if os.geteuid() == 0 and may_run(home / "opt/htav/bin/python"):
         os.chown(home / "data", USER, USER)
         as_user = {"user": USER, "group": USER}
+    else:
+        say(f"not carried out: USER {USER}, who cannot run this machine's Python")
     say(f"CMD {' '.join(command)}")
     server = subprocess.Popen(command, cwd=home / "data", env=environment, **as_user)  # type: ignore[call-overload]
     try:
