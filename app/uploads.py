@@ -27,9 +27,10 @@ from indexer.catalog import Catalog, Video, VideoUri, media_root, video_id
 from indexer.config import IndexSettings
 from indexer.feed import content_hash
 from indexer.scan import MEDIA_SUFFIXES
-from indexer.space import fsync_dir, require_space, storage_errors
+from indexer.space import require_space, storage_errors
 from indexer.tables import stored_name
 from indexer.ulid import new_ulid
+from model.durable import sync
 
 BUFFER = 1 << 20
 MAX_TITLE_BYTES = 4096
@@ -213,8 +214,8 @@ def keep(received: Received, folder: Path) -> Path:
             received.path.unlink()
             return present[0]
         os.replace(received.path, target)
-        fsync_dir(folder)
-        fsync_dir(folder.parent)
+        sync(folder)
+        sync(folder.parent)
     return target
 
 

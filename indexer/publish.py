@@ -44,9 +44,10 @@ from indexer.snapshot_files import (
     snapshots_dir,
     write_pointer,
 )
-from indexer.space import fsync_dir, require_space, storage_errors
+from indexer.space import require_space, storage_errors
 from indexer.tables import SEARCHABLE, Clip, Segment, SnapshotRow, SnapshotState, Video
 from indexer.ulid import new_ulid
+from model.durable import sync
 
 STEPS = ("collected", "built", "sealed", "renamed", "recorded", "pointed", "pruned")
 READ_RECORDS = 4096
@@ -190,10 +191,10 @@ def _build(
             "files": {name: block_digests(folder / name) for name in FILES},
         }
         write_durable(folder / MANIFEST, seal(manifest))
-        fsync_dir(folder)
+        sync(folder)
         on_step("sealed")
         folder.rename(final)
-        fsync_dir(final.parent)
+        sync(final.parent)
         on_step("renamed")
     _record(catalog, manifest)
     on_step("recorded")

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from indexer.errors import IndexCorrupt
-from indexer.space import fsync_dir, storage_errors
+from indexer.space import storage_errors
+from model.durable import sync
 
 BLOCK_BYTES = 1 << 20
 TEMPORARY = ".tmp-"
@@ -23,7 +24,7 @@ def digest(data: bytes | memoryview) -> str:
 
 
 def write_durable(path: Path, data: bytes | memoryview) -> None:
-    """Write a new file and wait for the disk; its name becomes durable with `fsync_dir` on the folder."""
+    """Write a new file and wait for the disk; its name becomes durable with `sync` on the folder."""
     with storage_errors(path), path.open("xb") as file:
         file.write(data)
         file.flush()
@@ -32,8 +33,8 @@ def write_durable(path: Path, data: bytes | memoryview) -> None:
 
 def fsync_file(path: Path) -> None:
     """Wait for the disk to have a file that a library wrote."""
-    with storage_errors(path), path.open("rb") as file:
-        os.fsync(file.fileno())
+    with storage_errors(path):
+        sync(path)
 
 
 def replace_durable(path: Path, data: bytes) -> None:
@@ -43,7 +44,7 @@ def replace_durable(path: Path, data: bytes) -> None:
     write_durable(temporary, data)
     with storage_errors(path):
         temporary.replace(path)
-        fsync_dir(path.parent)
+        sync(path.parent)
 
 
 def seal(document: dict[str, Any]) -> bytes:

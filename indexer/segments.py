@@ -22,8 +22,9 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from indexer.errors import IndexCorrupt
-from indexer.space import fsync_dir, make_dir, storage_errors
+from indexer.space import make_dir, storage_errors
 from indexer.ulid import new_ulid
+from model.durable import sync
 
 MAGIC = b"HTAVTOK\0"
 VERSION = 1
@@ -102,7 +103,7 @@ class SegmentFile:
                 os.stat(path)  # a cleaner may have taken the file for a leftover before it was locked
                 _write(handle, Header.of(fingerprint, width).to_bytes(), 0)
                 os.fsync(handle)
-                fsync_dir(path.parent)
+                sync(path.parent)
             except OSError:
                 segment.discard()
                 raise

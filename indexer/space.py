@@ -12,6 +12,7 @@ from pathlib import Path
 
 from indexer.config import IndexSettings
 from indexer.errors import InsufficientStorage, StorageError
+from model.durable import sync
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 HINT = "Free some space, lower HTAV_MIN_FREE_BYTES or move HTAV_DATA_DIR, then run the same command again."
@@ -47,13 +48,4 @@ def storage_errors(target: Path) -> Iterator[None]:
 def make_dir(path: Path) -> None:
     """Make a folder whose name is durable before anything in it is promised."""
     path.mkdir(parents=True, exist_ok=True)
-    fsync_dir(path.parent)  # also where it was there: whoever made it may have died before this
-
-
-def fsync_dir(path: Path) -> None:
-    """Make the names inside a folder durable."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(path.parent)  # also where it was there: whoever made it may have died before this
