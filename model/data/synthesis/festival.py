@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from model.data.synthesis.flite import USUAL_RATE, as_spoken, tract
-from model.data.synthesis.speech import Speech, SpeechError, Synthesiser, Utterance
+from model.data.synthesis.flite import as_spoken, tract
+from model.data.synthesis.speech import USUAL_RATE, Speech, SpeechError, Synthesiser, Utterance
 
 IN_FLIGHT = 8
 SAY = """

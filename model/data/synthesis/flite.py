@@ -14,10 +14,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from model.data.synthesis.speech import Speech, SpeechError, Synthesiser, Utterance, resample, trim
+from model.data.synthesis.speech import USUAL_RATE, Speech, SpeechError, Synthesiser, Utterance, resample, trim
 
 PROCESSES = 2
-USUAL_RATE = 165  # Utterance.rate at which durations are the voice's own
 
 
 def tract(utterance: Utterance) -> float:

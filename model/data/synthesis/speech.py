@@ -18,6 +18,7 @@ import numpy as np
 from model.errors import HtavError
 
 Engine = Literal["espeak", "flite", "festival"]
+USUAL_RATE = 165  # words a minute at which the durations of flite and Festival are the voice's own
 
 
 class SpeechError(HtavError):
@@ -32,7 +33,7 @@ class Utterance:
 
     text: str
     voice: str
-    rate: int = 165  # words a minute
+    rate: int = USUAL_RATE
     pitch: int = 50
     range: int = 50
     engine: Engine = "espeak"

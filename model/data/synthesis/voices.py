@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from model.data.synthesis.sentences import Split
+from model.data.synthesis.speech import USUAL_RATE, Utterance
 from model.data.synthesis.speech import Engine as Engine
-from model.data.synthesis.speech import Utterance
 
 Sex = Literal["woman", "man"]
 ACCENTS = {
@@ -41,7 +41,6 @@ SPEAKERS: dict[Engine, dict[Split, dict[Sex, list[str]]]] = {
 }
 OWN_ACCENTS = {"awb": "gmw/en-GB-scotland"}  # all other voices of flite and Festival are American
 STEADY = {"cmu_us_slt_arctic_hts"}  # ignores the pace asked for
-USUAL_RATE = 165
 
 
 @dataclass(frozen=True)
