@@ -216,13 +216,19 @@ def test_a_snapshot_of_another_format_is_refused(settings: IndexSettings, catalo
         open_current(settings.data_dir, catalog)
 
 
-def test_a_damaged_successor_does_not_replace_the_snapshot_in_service(
-    settings: IndexSettings, catalog: Catalog, caplog: pytest.LogCaptureFixture
-) -> None:
+def in_service(settings: IndexSettings, catalog: Catalog) -> tuple[CurrentSnapshot, str]:
+    """A first snapshot and who serves it."""
     fill(settings, catalog, [0])
     first = release(settings, catalog)
     current = CurrentSnapshot(settings.data_dir, catalog, poll_s=0)
     assert current.get().id == first
+    return current, first
+
+
+def test_a_damaged_successor_does_not_replace_the_snapshot_in_service(
+    settings: IndexSettings, catalog: Catalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    current, first = in_service(settings, catalog)
     fill(settings, catalog, [1])
     second = release(settings, catalog)
     shutil.rmtree(snapshot_dir(settings.data_dir, first))
@@ -235,10 +241,7 @@ def test_a_disk_that_does_not_answer_stops_no_search(
     settings: IndexSettings, catalog: Catalog, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A pointer that is a loop of links cannot be looked at, whoever looks."""
-    fill(settings, catalog, [0])
-    first = release(settings, catalog)
-    current = CurrentSnapshot(settings.data_dir, catalog, poll_s=0)
-    assert current.get().id == first
+    current, first = in_service(settings, catalog)
     pointer = pointer_path(settings.data_dir)
     aside = pointer.with_suffix(".aside")
     pointer.rename(aside)

@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from model.clips import ClipInput
 from model.data.examples import Folder, Source, gather
 from model.data.items import ClipCache, Shape
+from model.retriever import Retriever
+from model.tokens import TokenSet
 from tests.media_files import tone, write_media
 
 SHAPE = Shape(4, 32)
@@ -21,6 +25,10 @@ COLOURS = {
     "pink": (240, 120, 200),
     "orange": (240, 140, 30),
 }
+SAID = [
+    "a gardener waters the tomatoes", "two pilots land the aeroplane", "the chef whisks an omelette",
+    "a goat climbs the ladder", "the goalkeeper stretches slowly", "a nurse folds the blankets",
+]  # fmt: skip
 
 
 def write_lines(folder: Path, lines: list[dict[str, Any]]) -> Path:
@@ -98,3 +106,16 @@ def mixed_sources(tmp_path: Path, cache: ClipCache) -> list[Source]:
 
 def quiet(_what: str, _done: int, _of: int) -> None:
     pass
+
+
+def count_encodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of clips of each batch that is encoded from now on."""
+    batches: list[int] = []
+    encode = Retriever.encode_clips
+
+    def counted(self: Retriever, clips: list[ClipInput]) -> list[TokenSet]:
+        batches.append(len(clips))
+        return encode(self, clips)
+
+    monkeypatch.setattr(Retriever, "encode_clips", counted)
+    return batches

@@ -17,7 +17,7 @@ from model.evaluation import gallery as galleries
 from model.evaluation.evaluate import EvaluationError, Request, evaluate
 from model.evaluation.queries import candidates, gather_queries
 from model.retriever import Retriever
-from tests.model.small_data import films, photographs, tones, write_lines
+from tests.model.small_data import count_encodings, films, photographs, tones, write_lines
 
 FIGURES = {"r1", "r5", "r10", "mdr", "mnr"}
 
@@ -162,21 +162,13 @@ def test_nothing_is_encoded_twice_and_a_damaged_entry_is_made_again(
     folder: Path, retriever: Retriever, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = evaluate(Request(folder, cache=tmp_path), retriever)
-    count = 0
-    encode = Retriever.encode_clips
-
-    def counted(self: Retriever, clips: list) -> list:
-        nonlocal count
-        count += 1
-        return encode(self, clips)
-
-    monkeypatch.setattr(Retriever, "encode_clips", counted)
-    assert evaluate(Request(folder, cache=tmp_path), retriever) == whole and count == 0
+    encoded = count_encodings(monkeypatch)
+    assert evaluate(Request(folder, cache=tmp_path), retriever) == whole and len(encoded) == 0
     entries = sorted(tmp_path.rglob("*.tokens"))
     assert len(entries) == 15
     entries[0].write_bytes(entries[0].read_bytes()[:-3])
     entries[1].write_bytes(b"HTEV")
-    assert evaluate(Request(folder, cache=tmp_path), retriever) == whole and count == 2
+    assert evaluate(Request(folder, cache=tmp_path), retriever) == whole and len(encoded) == 2
 
 
 def test_another_checkpoint_has_a_cache_of_its_own(folder: Path, retriever: Retriever, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from model.evaluation.gallery import EncodedGallery, encode_gallery
 from model.evaluation.twins import twin_figures
 from model.retriever import Retriever
 from tests.media_files import tone, write_media
-from tests.model.small_data import films, photographs, tones, write_lines
+from tests.model.small_data import count_encodings, films, photographs, tones, write_lines
 
 
 @pytest.fixture(scope="module")
@@ -149,22 +149,14 @@ def test_figures_by_author_of_the_texts(folder: Path, retriever: Retriever, cach
 def test_variants_of_one_set_are_encoded_once(
     folder: Path, retriever: Retriever, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count = 0
-    encode = Retriever.encode_clips
-
-    def counted(self: Retriever, clips: list) -> list:
-        nonlocal count
-        count += 1
-        return encode(self, clips)
-
-    monkeypatch.setattr(Retriever, "encode_clips", counted)
+    encoded = count_encodings(monkeypatch)
     variants: list[dict[str, Any]] = [
         {}, {"modalities": "audio"}, {"modalities": "video"}, {"control": "removed"}, {"control": "shuffled"},
         {"control": "duration"}, {"gallery": "group"},
     ]  # fmt: skip
     for options in variants:
         evaluate(Request(folder, cache=tmp_path, **options), retriever)
-    assert count == 8
+    assert len(encoded) == 8
 
 
 def test_in_a_group_of_two_a_blind_guess_is_right_half_the_time(retriever: Retriever, tmp_path: Path) -> None:
