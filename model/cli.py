@@ -118,6 +118,9 @@ def train(
     loss: Annotated[str, typer.Option(help="Weights of loss terms: ctc=1,dual_softmax=1.")] = "",
     views: Annotated[int, typer.Option(help="Crops of each photograph kept for a frozen trunk.")] = 4,
     augment: Annotated[bool, typer.Option(help="Change pictures and sound a little each time.")] = True,
+    compose: Annotated[
+        float, typer.Option(help="Share of steps with films put together out of the photographs and sounds.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of the computation.")] = 2,
     validate_every: Annotated[int, typer.Option(help="Steps between two looks at the val part.")] = 200,
@@ -136,7 +139,7 @@ def train(
             data=tuple(data), out=out, preset=preset, init=init, audio_from=audio_from, steps=steps, epochs=epochs,
             hours=hours, batch_size=batch_size, lr=lr, trunk_lr=trunk_lr, schedule=schedule, weight_decay=weight_decay,
             clip_norm=clip_norm, accumulate=accumulate, average=average, bf16=bf16, train=trained, loss=loss,
-            views=views, augment=augment, seed=seed, threads=threads, validate_every=validate_every,
+            views=views, augment=augment, compose=compose, seed=seed, threads=threads, validate_every=validate_every,
             validate_items=validate_items, save_minutes=save_minutes, save_every=save_every, resume=resume,
         ),
         json_output,

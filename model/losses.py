@@ -16,7 +16,7 @@ from model.audio import CTC_SYMBOLS, AudioTokens
 from model.clips import limit_audio
 from model.retriever import Retriever
 from model.text import TextEncoding
-from model.training.batch import TrainBatch
+from model.training.batch import Sense, TrainBatch
 
 _LARGEST_SCALE = 100.0
 
@@ -81,29 +81,35 @@ class RetrievalLoss(nn.Module):
         }
         if weights.cross_clr > 0:
             parts["cross_clr"] = weights.cross_clr * cross_clr(text.pooled, retriever.coarse.clips(clips), positives)
-        parts |= self.per_modality(text, clips, pairs.video_block.affinity, pairs.audio_block, positives)
+        everything = Sense(positives, torch.ones_like(positives[:, 0]))
+        seen, heard = batch.seen or everything, batch.heard or everything
+        parts |= self.per_modality(text, clips, pairs.video_block.affinity, pairs.audio_block, seen, heard)
         if pairs.audio_block is not None and bool(clips.video_mask.any()):
-            both = (scale * pairs.video, clips.video_mask), (scale * pairs.audio, clips.audio_mask)
-            for name, (logits, mask) in zip(("video_alone", "audio_alone"), both, strict=True):
-                parts[name] = weights.alone * info_nce(logits, positives, mask.any(dim=1))
+            parts["video_alone"] = weights.alone * of_one_sense(scale * pairs.video, seen, clips.video_mask)
+            parts["audio_alone"] = weights.alone * of_one_sense(scale * pairs.audio, heard, clips.audio_mask)
         return parts
 
     def per_modality(
-        self, text: TextEncoding, clips: ClipTokens, seen: Tensor, heard: AlignedAudio | None, positives: Tensor
+        self,
+        text: TextEncoding,
+        clips: ClipTokens,
+        seen_affinity: Tensor,
+        audio: AlignedAudio | None,
+        seen: Sense,
+        heard: Sense,
     ) -> dict[str, Tensor]:
         """Contrast on the mean affinity of the words: what each block finds by itself, before fusion."""
         scale = self.word_scale.exp().clamp(max=_LARGEST_SCALE)
         counts = text.mask.sum(dim=1).clamp(min=1).view(-1, 1)
         parts = {}
         if bool(clips.video_mask.any()):
-            logits = scale * seen.sum(dim=-1) / counts
-            parts["seen_words"] = self.weights.words * info_nce(logits, positives, clips.video_mask.any(dim=1))
-        if heard is not None:
-            audible = clips.audio_mask.any(dim=1)
-            words = scale * heard.kept_affinity.sum(dim=-1) / counts
-            parts["heard_words"] = self.weights.words * info_nce(words, positives, audible)
-            in_order = scale * order_scores(heard.cosine, text, clips)
-            parts["monotone"] = self.weights.monotone * info_nce(in_order, positives, audible)
+            logits = scale * seen_affinity.sum(dim=-1) / counts
+            parts["seen_words"] = self.weights.words * of_one_sense(logits, seen, clips.video_mask)
+        if audio is not None:
+            words = scale * audio.kept_affinity.sum(dim=-1) / counts
+            parts["heard_words"] = self.weights.words * of_one_sense(words, heard, clips.audio_mask)
+            in_order = scale * order_scores(audio.cosine, text, clips)
+            parts["monotone"] = self.weights.monotone * of_one_sense(in_order, heard, clips.audio_mask)
         return parts
 
 
@@ -156,18 +162,25 @@ def drop_modalities(clips: ClipTokens, chance: float) -> ClipTokens:
 def info_nce(logits: Tensor, positives: Tensor, present: Tensor | None = None, *, dual_softmax: bool = False) -> Tensor:
     """Symmetric InfoNCE over logits [B, C] with several positives; `present` [C] leaves out clips without the modality.
 
-    With `dual_softmax` the logits are first weighted by their softmax over queries (training only).
+    A query that nothing answers is a negative for every clip. With `dual_softmax` the logits are first weighted by
+    their softmax over queries (training only).
     """
     if present is not None:
+        unanswered = ~positives.any(dim=1)
         logits, positives = logits[:, present], positives[:, present]
-    rows = positives.any(dim=1)
-    logits, positives = logits[rows], positives[rows]
-    if logits.numel() == 0:
-        return logits.sum()
+        kept = positives.any(dim=1) | unanswered  # a query that lost its clips would be told that they are wrong
+        logits, positives = logits[kept], positives[kept]
+    if not bool(positives.any()):
+        return logits.sum() * 0.0
     if dual_softmax:
         logits = logits * logits.softmax(dim=0) * logits.shape[0]
-    columns = positives.any(dim=0)
-    return 0.5 * (_one_way(logits, positives) + _one_way(logits[:, columns].T, positives[:, columns].T))
+    rows, columns = positives.any(dim=1), positives.any(dim=0)
+    return 0.5 * (_one_way(logits[rows], positives[rows]) + _one_way(logits[:, columns].T, positives[:, columns].T))
+
+
+def of_one_sense(logits: Tensor, sense: Sense, mask: Tensor) -> Tensor:
+    """InfoNCE of one modality's logits [B, C], over its own queries and the clips with a token in `mask` [C, M]."""
+    return info_nce(logits[sense.asks], sense.positives[sense.asks], mask.any(dim=1))
 
 
 def _one_way(logits: Tensor, positives: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ def pictures(frames: NDArray[np.uint8], rng: np.random.Generator, *, mirror: boo
 
 
 def sound(wave: Waveform, rng: np.random.Generator, babble: list[Waveform] | None = None) -> Waveform:
-    """Another speed (0.85 to 1.15) and level (+-6 dB); at times a room, a microphone, a noise 0 to 20 dB below."""
+    """Another speed (0.85 to 1.15) and level (+-6 dB); at times a room, a microphone, a noise 20 to -5 dB below."""
     if len(wave) < 2:
         return wave
     changed = speed(wave, float(rng.uniform(0.85, 1.15)))
@@ -60,7 +60,7 @@ def sound(wave: Waveform, rng: np.random.Generator, babble: list[Waveform] | Non
             if use_babble
             else colour(str(rng.choice(NOISES)), len(changed), rng)
         )
-        changed = mix(changed, noise, float(rng.uniform(0.0, 20.0)))
+        changed = mix(changed, noise, float(rng.uniform(-5.0, 20.0)))
     level = np.float32(10 ** (rng.uniform(-6, 6) / 20))
     return np.asarray(np.clip(changed * level, -1.0, 1.0), np.float32)
 
@@ -119,8 +119,8 @@ def colour(name: str, samples: int, rng: np.random.Generator) -> Waveform:
 
 
 def _babble(others: list[Waveform], samples: int, rng: np.random.Generator) -> Waveform:
-    """Up to three other voices at once, each repeated to the length."""
-    chosen = rng.choice(len(others), size=min(3, len(others)), replace=False)
+    """One to six other voices at once, each repeated to the length."""
+    chosen = rng.choice(len(others), size=min(int(rng.integers(1, 7)), len(others)), replace=False)
     voices = [
         np.resize(np.roll(others[index], int(rng.integers(len(others[index]) or 1))), samples) for index in chosen
     ]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from model.retriever import Retriever
-from model.training.batch import TrainBatch
+from model.training.batch import Sense, TrainBatch
 from model.training.options import TrainingError
 
 
@@ -97,6 +97,8 @@ def moved(batch: TrainBatch, device: torch.device) -> TrainBatch:
 def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
+    if isinstance(value, Sense):
+        return Sense(_moved(value.positives, device), _moved(value.asks, device))
     if isinstance(value, list):
         return [_moved(entry, device) for entry in value]
     return value

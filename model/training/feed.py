@@ -21,8 +21,10 @@ from model.data.examples import Example, Source, views_of
 from model.data.features import FeatureStore
 from model.data.items import ClipCache
 from model.data.manifest import normalised
-from model.training.batch import TrainBatch
+from model.training.batch import Sense, TrainBatch
+from model.training.compose import COMPOSED, Composer
 
+SEEN, HEARD = frozenset({"seen"}), frozenset({"said", "heard"})  # the kinds of text that one sense can answer
 MAIN_TEXTS = 0.75  # how often an example is asked for by its own queries rather than by any kind of text
 
 
@@ -56,22 +58,28 @@ class Feed:
         features: FeatureStore | None = None,
         views: int = 1,
         change: bool = True,
+        composer: Composer | None = None,
     ) -> None:
         self.sources, self.cache, self.seed = sources, cache, seed
-        self.features, self.views, self.change = features, views, change
+        self.features, self.views, self.change, self.composer = features, views, change, composer
 
     def batch(self, draw: Draw) -> TrainBatch:
         """The tensors of a draw."""
         source = self.sources[draw.source]
+        if source.form == COMPOSED and self.composer is not None:
+            return self.composer.batch(draw)
         choices = [self._choose(source.examples[row], draw, row) for row in draw.rows]
         waves = None if source.form == "still" else self._waves(choices)
+        truth = positives(choices)
         return TrainBatch(
             texts=[choice.text for choice in choices],
-            positives=positives(choices),
+            positives=truth,
             frames=None if source.form == "sound" or self.features is not None else self._frames(choices),
             video_features=None if source.form == "sound" or self.features is None else self._maps(choices),
             waveforms=waves,
             transcripts=None if waves is None else [_transcript(choice.example) for choice in choices],
+            seen=Sense(truth, torch.tensor([_asks(choice, SEEN) for choice in choices])),
+            heard=Sense(truth, torch.tensor([_asks(choice, HEARD) for choice in choices])),
         )
 
     def steps(self, sampler: BatchSampler, ahead: int = 2) -> Iterator[Step]:
@@ -140,6 +148,12 @@ def positives(choices: Sequence[Choice]) -> Tensor:
             same = key is not None and clip.example.item.relevance_key == key
             truth[b, c] = same or b == c or text in clip.example.known
     return truth
+
+
+def _asks(choice: Choice, kinds: frozenset[str]) -> bool:
+    """Whether a text is of one of these kinds alone, or of a kind that the manifest does not tell."""
+    named = {name for name, texts in choice.example.item.parts.items() if choice.text in texts}
+    return not named or bool(named & kinds)
 
 
 def _transcript(example: Example) -> str | None:

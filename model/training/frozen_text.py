@@ -5,16 +5,18 @@ from torch import Tensor
 
 from model.text import TextEncoder
 
+KEPT = 50_000  # texts: about half a gigabyte
+
 
 class FrozenContext:
     """Stands in for `TextEncoder.contextual` (Eq. 9) while its embeddings and first layers do not learn.
 
-    States are kept as fp16 by token ids, in memory: about 10 KB a caption.
+    States are kept as fp16 by token ids, in memory: about 10 KB a caption. Beyond `KEPT` texts the oldest are dropped.
     """
 
     def __init__(self, text: TextEncoder, frozen_layers: int) -> None:
         self._text, self._frozen = text, frozen_layers
-        self._states: dict[tuple[int, ...], Tensor] = {}
+        self._states: dict[tuple[int, ...], Tensor] = {}  # the oldest first
 
     def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
         B, N = ids.shape
@@ -37,7 +39,10 @@ class FrozenContext:
                 for layer in self._text.layers[: self._frozen]:
                     x = layer(x, alone)
                 self._states[key] = x[0].half()
-        padded: Tensor = torch.nn.utils.rnn.pad_sequence([self._states[key].float() for key in keys], batch_first=True)
+        states = [self._states[key].float() for key in keys]
+        while len(self._states) > KEPT:
+            del self._states[next(iter(self._states))]
+        padded: Tensor = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)
         return torch.nn.functional.pad(padded, (0, 0, 0, N - padded.shape[1]))
 
 

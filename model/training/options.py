@@ -7,7 +7,7 @@ from typing import ClassVar
 from model.errors import HtavError
 
 DEFAULT_EPOCHS = 20.0
-FORM_BATCHES = {"still": 128, "sound": 48, "film": 32}
+FORM_BATCHES = {"still": 128, "sound": 48, "film": 32, "composed": 32}
 
 
 class TrainingError(HtavError):
@@ -40,6 +40,7 @@ class Options:
     train: str = "text-last=0,frames-last=0"
     views: int = 4
     augment: bool = True
+    compose: float = 0.0
     seed: int = 0
     threads: int = 2
     validate_every: int = 200
@@ -64,6 +65,8 @@ class Options:
                 raise TrainingError(f"--{name.replace('_', '-')} is {value}.", "It must be above zero.")
         if not 0 <= self.average < 1:
             raise TrainingError(f"--average is {self.average}.", "It must be at least 0 and below 1.")
+        if not 0 <= self.compose < 1:
+            raise TrainingError(f"--compose is {self.compose}.", "It must be at least 0 and below 1.")
         if self.schedule not in ("one-cycle", "cosine"):
             raise TrainingError(f"there is no schedule '{self.schedule}'.", "Choose one-cycle or cosine.")
         if self.init is not None and self.resume:

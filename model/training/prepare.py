@@ -14,6 +14,7 @@ from model.data.items import ClipCache, Shape
 from model.losses import LossWeights, RetrievalLoss
 from model.retriever import Retriever
 from model.training import parameters
+from model.training.compose import Composer, composed
 from model.training.feed import Feed
 from model.training.frozen_frames import freeze_frames
 from model.training.frozen_text import freeze_text_trunk
@@ -93,6 +94,13 @@ def prepare(
     failures += decode_all(validation, pixels, report.advance)
     for failure in failures:
         report.say(f"left out of validation: {failure.file}: {failure.message}")
+    composer = None
+    if options.compose:
+        if store is None:
+            raise TrainingError("films are composed of kept maps.", "Freeze the trunk's first stages: see --train.")
+        views = options.views if options.augment else 1
+        composer = Composer(sources, store, cache, seed=options.seed, frames=shape.frames, views=views)
+        sources.append(composed(sources, options.compose))
     sizes = options.batch_sizes()
     sampler = BatchSampler(
         [len(source.examples) for source in sources],
@@ -104,7 +112,9 @@ def prepare(
     )
     for source, batch in zip(sources, sampler.batch_sizes, strict=True):
         report.say(f"{source.name}: {len(source.examples)} examples, {batch} a step, weight {source.weight:.3g}")
-    feed = Feed(sources, cache, options.seed, features=store, views=options.views, change=options.augment)
+    feed = Feed(
+        sources, cache, options.seed, features=store, views=options.views, change=options.augment, composer=composer
+    )
     return Prepared(retriever, loss, trained, feed, sampler, [s for s in validation if s.examples], pixels)
 
 

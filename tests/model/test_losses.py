@@ -59,6 +59,22 @@ def test_info_nce_leaves_out_clips_without_the_modality_and_texts_without_a_clip
     assert float(info_nce(S, POSITIVES, present)) == pytest.approx(expected)
 
 
+def test_a_query_that_nothing_answers_is_a_negative_for_every_clip() -> None:
+    S = logits()
+    extra = torch.cat([S, S.new_tensor([[2.0, -1.0, 0.5, 1.0]])])
+    truth = torch.cat([POSITIVES, torch.zeros(1, 4, dtype=torch.bool)])
+    by_query = [torch.logsumexp(S[b], 0) - torch.logsumexp(S[b][POSITIVES[b]], 0) for b in range(len(S))]
+    by_clip = [
+        torch.logsumexp(extra[:, c], 0) - torch.logsumexp(S[:, c][POSITIVES[:, c]], 0)
+        for c in range(4)
+        if POSITIVES[:, c].any()
+    ]
+    expected = 0.5 * (sum(by_query) / len(by_query) + sum(by_clip) / len(by_clip))
+    assert float(info_nce(extra, truth)) == pytest.approx(float(expected))
+    assert float(info_nce(extra, truth)) > float(info_nce(S, POSITIVES))
+    assert float(info_nce(S, torch.zeros_like(POSITIVES))) == 0.0
+
+
 def test_info_nce_of_nothing_is_zero_with_a_gradient() -> None:
     S = logits().requires_grad_()
     loss = info_nce(S, POSITIVES, torch.zeros(4, dtype=torch.bool))

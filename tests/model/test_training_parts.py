@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model.training import parameters, schedule
-from model.training.batch import TrainBatch
+from model.training.batch import Sense, TrainBatch
 from model.training.devices import moved
 from model.training.options import Options
 from model.training.prepare import loss_weights
@@ -61,17 +61,20 @@ def test_last_stages(spec: str, moving: set[str]) -> None:
 def test_batch_sizes_and_loss_weights_are_read() -> None:
     plain = Options(data=("d",), out=Path("o"), steps=1)
     assert Options(data=("d",), out=Path("o")).most_epochs() == 20 and plain.most_epochs() is None
-    assert replace(plain, batch_size="16").batch_sizes() == {"still": 16, "sound": 16, "film": 16}
-    assert replace(plain, batch_size="still=9, film=3").batch_sizes() == {"still": 9, "sound": 48, "film": 3}
+    assert replace(plain, batch_size="16").batch_sizes() == dict.fromkeys(("still", "sound", "film", "composed"), 16)
+    some = replace(plain, batch_size="still=9, film=3").batch_sizes()
+    assert some == {"still": 9, "sound": 48, "film": 3, "composed": 32}
     assert loss_weights("ctc=0.25,dual_softmax=1").ctc == 0.25 and loss_weights("dual_softmax=1").dual_softmax is True
 
 
 def test_moving_a_batch_keeps_every_field() -> None:
     batch = TrainBatch(
-        ["x"], torch.ones(1, 1), video_features=[torch.ones(1)], waveforms=[torch.ones(2)], transcripts=["x"]
-    )
+        ["x"], torch.ones(1, 1), video_features=[torch.ones(1)], waveforms=[torch.ones(2)], transcripts=["x"],
+        seen=Sense(torch.ones(1, 1), torch.ones(1)),
+    )  # fmt: skip
     there = moved(batch, torch.device("meta"))
     assert there.positives.is_meta and there.waveforms is not None and there.waveforms[0].is_meta
     assert there.video_features is not None and there.video_features[0].is_meta
+    assert there.seen is not None and there.seen.positives.is_meta and there.seen.asks.is_meta and there.heard is None
     assert there.texts == ["x"] and there.transcripts == ["x"] and there.frames is None
     assert moved(batch, torch.device("cpu")) is batch

@@ -1,0 +1,252 @@
+"""Films put together while training: photographs one after the other, under speech, sounds, or two in a row.
+
+The few films that are made beforehand are soon learned by heart. What is put together here never repeats, and it is put
+together so that nothing but the right part of a clip can answer: a batch is made of squares of four clips, two pictures
+times two sounds, and the second picture or sound of a square may be the first one in reverse order. Whoever only looks,
+only listens, or does not mind the order, finds two clips where one is right.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.data import augment
+from model.data.augment import SAMPLE_RATE, Waveform
+from model.data.batches import Draw
+from model.data.examples import Example, Source, views_of
+from model.data.features import FeatureStore
+from model.data.items import ClipCache
+from model.data.manifest import normalised
+from model.training.batch import Sense, TrainBatch
+from model.training.options import TrainingError
+from model.training.wording import Wording, joined_in_order, one_word_changed, seen_and_heard
+
+COMPOSED: Final = "composed"  # the form of a source of such films
+SENSES: Final = ("seen", "heard")
+LONGEST_S: Final = 10.0  # of the windows of the index
+STILL, CUT, SPOKEN, TWO_SOUNDS, BEHIND, CHANGED = 0.5, 0.4, 0.7, 0.35, 0.5, 0.5  # how often; see where each is used
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pictures or sounds of a clip, one or two of them in order, with what is asked for each."""
+
+    keys: tuple[str, ...]  # what it shows or lets hear, for the truth
+    texts: tuple[str, ...]
+    maps: list[Tensor] | None = None  # a level [T, channels, rows, columns]
+    wave: Waveform | None = None
+    said: bool = False
+    behind: str = ""  # the key of what sounds behind speech
+    behind_text: str = ""
+
+    @property
+    def facts(self) -> frozenset[str]:
+        """Each key, the two in order, and what is behind."""
+        both = {" > ".join(self.keys)} if len(self.keys) > 1 else set()
+        return frozenset({*self.keys, *both, self.behind} - {""})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query, and what a clip must show and let hear to answer it. A wrong one is only like that: nothing answers."""
+
+    text: str
+    seen: str = ""
+    heard: str = ""
+    wrong: bool = False
+
+
+class Composer:
+    """Makes batches of composed films out of photographs' kept maps, utterances and sounds."""
+
+    def __init__(
+        self, sources: Sequence[Source], store: FeatureStore, cache: ClipCache, *, seed: int, frames: int, views: int
+    ) -> None:
+        """`sources` are those of the run; sounds are drawn by their weights. See `composed` for what they must hold."""
+        self.store, self.cache, self.seed, self.frames, self.views = store, cache, seed, frames, views
+        self.photographs = [example for source in sources if source.form == "still" for example in source.examples]
+        sounds = [source for source in sources if source.form == "sound"]
+        self.speech = [(source.weight, said) for source in sounds if (said := _spoken(source))]
+        self.effects = [(source.weight, source.examples) for source in sounds if not _spoken(source)]
+
+    def batch(self, draw: Draw) -> TrainBatch:
+        """One clip for each row of the draw, rounded down to whole squares."""
+        rng = np.random.default_rng([self.seed, 5, draw.step, draw.rows[0]])
+        wording = Wording(rng)
+        clips: list[tuple[Part, Part]] = []
+        photographs = [self.photographs[row] for row in draw.rows]
+        for start in range(0, len(photographs) - 3, 4):
+            pictures, sounds = self._pictures(photographs[start : start + 4], rng), self._sounds(rng)
+            clips += [(seen, heard) for seen in pictures for heard in sounds]
+        asked = [self._ask(seen, heard, rng, wording) for seen, heard in clips]
+        asked += [wrong for seen, heard in clips for wrong in self._wrong(seen, heard, clips, rng, wording)]
+        return TrainBatch(
+            texts=[query.text for query in asked],
+            positives=_truth(asked, clips),
+            video_features=self._stacked([seen for seen, _ in clips]),
+            waveforms=self._waves([heard for _, heard in clips], rng),
+            transcripts=[" ".join(heard.texts) if heard.said else None for _, heard in clips],
+            seen=_of_sense("seen", asked, clips),
+            heard=_of_sense("heard", asked, clips),
+        )
+
+    # ---- pictures ----------------------------------------------------------------------------------------------------
+
+    def _pictures(self, photographs: Sequence[Example], rng: np.random.Generator) -> tuple[Part, Part]:
+        """Two picture parts: two photographs, or two in both orders."""
+        if rng.random() < CUT:
+            cut = int(rng.integers(2, self.frames - 1))
+            first, last = photographs[0], photographs[1]
+            return self._film([first, last], cut, rng), self._film([last, first], self.frames - cut, rng)
+        return self._film(photographs[:1], self.frames, rng), self._film(photographs[1:2], self.frames, rng)
+
+    def _film(self, photographs: Sequence[Example], cut: int, rng: np.random.Generator) -> Part:
+        """The first photograph for `cut` frames, then the second; the camera moves now and then, or never."""
+        lengths = [cut, self.frames - cut][: len(photographs)]
+        frames: list[list[Tensor]] = []
+        for photograph, length in zip(photographs, lengths, strict=True):
+            views = views_of(photograph, self.views)
+            chosen = rng.integers(views, size=length)
+            if rng.random() < STILL:
+                chosen[:] = chosen[0]
+            maps = self.store.get([photograph.feature_key(0, int(view)) for view in chosen])
+            frames.append([level[:, 0] for level in maps])
+        texts = tuple(photograph.texts[int(rng.integers(len(photograph.texts)))] for photograph in photographs)
+        levels = [torch.cat(parts) for parts in zip(*frames, strict=True)]
+        return Part(tuple(photograph.key for photograph in photographs), texts, maps=levels)
+
+    @staticmethod
+    def _stacked(pictures: Sequence[Part]) -> list[Tensor]:
+        levels = [part.maps for part in pictures if part.maps is not None]
+        return [torch.stack(level) for level in zip(*levels, strict=True)]
+
+    # ---- sounds ------------------------------------------------------------------------------------------------------
+
+    def _sounds(self, rng: np.random.Generator) -> tuple[Part, Part]:
+        """Two sound parts of one kind: two sentences, two sounds, or two of either in both orders."""
+        spoken = bool(self.speech) and (rng.random() < SPOKEN or not self.effects)
+        first, last = self._sound(rng, spoken), self._sound(rng, spoken)
+        if rng.random() < TWO_SOUNDS and first.keys != last.keys:
+            gap = np.zeros(int(SAMPLE_RATE * rng.uniform(0.1, 0.6)), np.float32)
+            return _after(first, last, gap), _after(last, first, gap)
+        return self._with_background(first, rng), self._with_background(last, rng)
+
+    def _sound(self, rng: np.random.Generator, spoken: bool) -> Part:
+        sources = self.speech if spoken else self.effects
+        weights = np.asarray([weight for weight, _ in sources])
+        _, source = sources[int(rng.choice(len(sources), p=weights / weights.sum()))]
+        example = source[int(rng.integers(len(source)))]
+        samples = self.cache.sound(example.item, 0, example.spans[0])
+        wave = np.zeros(0, np.float32) if samples is None else samples.astype(np.float32) / 32768.0
+        sentence = example.item.spoken()
+        if spoken and sentence is not None:
+            return Part((f"says {normalised(sentence)}",), (sentence,), wave=wave, said=True)
+        text = example.texts[int(rng.integers(len(example.texts)))]
+        return Part((f"sounds {example.item.relevance_key or normalised(text)}",), (text,), wave=wave)
+
+    def _with_background(self, part: Part, rng: np.random.Generator) -> Part:
+        """Some speech with a sound behind it, 20 to -5 dB below; what is well heard may be asked for."""
+        if not part.said or not self.effects or rng.random() > BEHIND or part.wave is None or not len(part.wave):
+            return part
+        sound, level = self._sound(rng, spoken=False), float(rng.uniform(-5.0, 20.0))
+        if sound.wave is None or not len(sound.wave):
+            return part
+        noise = np.resize(sound.wave, len(part.wave))
+        wave = augment.mix(part.wave, noise, level)
+        audible = level < 6.0
+        return Part(
+            part.keys, part.texts, wave=wave, said=True,
+            behind=sound.keys[0] if audible else "", behind_text=sound.texts[0] if audible else "",
+        )  # fmt: skip
+
+    @staticmethod
+    def _waves(sounds: Sequence[Part], rng: np.random.Generator) -> list[Tensor]:
+        longest = int(LONGEST_S * SAMPLE_RATE)
+        waves = [np.zeros(0, np.float32) if part.wave is None else part.wave[:longest] for part in sounds]
+        voices = [wave for part, wave in zip(sounds, waves, strict=True) if part.said and len(wave)]
+        changed = [augment.sound(wave, rng, voices) for wave in waves]
+        return [torch.from_numpy(np.ascontiguousarray(wave, np.float32)) for wave in changed]
+
+    # ---- queries -----------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _ask(seen: Part, heard: Part, rng: np.random.Generator, wording: Wording) -> Asked:
+        """One of the queries that the clip answers: what is seen, heard or said, in order, or together."""
+        text_seen, key_seen = _one_or_order(seen, rng, wording)
+        text_heard, key_heard = _one_or_order(heard, rng, wording)
+        kind = rng.random()
+        if kind < 0.3:
+            return Asked(text_seen, seen=key_seen)
+        if kind < 0.65:
+            if heard.behind and rng.random() < 0.4:
+                return Asked(heard.behind_text, heard=heard.behind)
+            return Asked(text_heard, heard=key_heard)
+        return Asked(seen_and_heard(text_seen, text_heard, heard.said, wording), seen=key_seen, heard=key_heard)
+
+    @staticmethod
+    def _wrong(
+        seen: Part, heard: Part, clips: Sequence[tuple[Part, Part]], rng: np.random.Generator, wording: Wording
+    ) -> list[Asked]:
+        """At times, a query that nothing here answers: what is said, or seen, with one word exchanged."""
+        if rng.random() > CHANGED:
+            return []
+        part, sense = (heard, "heard") if heard.said and rng.random() < 0.7 else (seen, "seen")
+        others = [text for pair in clips for other in pair if other.said == part.said for text in other.texts]
+        changed = one_word_changed(part.texts[0], others, wording)
+        return [] if changed is None else [Asked(changed, **{sense: part.keys[0]}, wrong=True)]
+
+
+def composed(sources: Sequence[Source], share: float) -> Source:
+    """The source of films composed out of others, drawn for this share of steps. Raises TrainingError without parts."""
+    photographs = [example for source in sources if source.form == "still" for example in source.examples]
+    if len(photographs) < 4 or not any(source.form == "sound" for source in sources):
+        raise TrainingError(
+            "films are composed of photographs and sounds, and --data has not both.",
+            "Add such a folder, or leave out --compose.",
+        )
+    others = sum(source.weight for source in sources)
+    return Source(COMPOSED, COMPOSED, share / (1.0 - share) * others, photographs)
+
+
+def _spoken(source: Source) -> list[Example]:
+    return [example for example in source.examples if len(example.spans) == 1 and example.item.spoken()]
+
+
+def _after(first: Part, last: Part, gap: Waveform) -> Part:
+    """Two sounds in a row; the first is cut so that both are heard within a clip."""
+    half = int(LONGEST_S * SAMPLE_RATE / 2)
+    waves = [np.zeros(0, np.float32) if part.wave is None else part.wave for part in (first, last)]
+    if not first.said:
+        waves = [wave[: half - len(gap)] for wave in waves]
+    wave = np.concatenate([waves[0], gap, waves[1]])
+    return Part(first.keys + last.keys, first.texts + last.texts, wave=wave, said=first.said)
+
+
+def _one_or_order(part: Part, rng: np.random.Generator, wording: Wording) -> tuple[str, str]:
+    """A text of the part and the fact that it asks for: one of two, or both in order."""
+    if len(part.keys) == 1 or rng.random() < 0.3:
+        place = int(rng.integers(len(part.keys)))
+        return part.texts[place], part.keys[place]
+    return joined_in_order(part.texts[0], part.texts[1], wording), " > ".join(part.keys)
+
+
+def _truth(asked: Sequence[Asked], clips: Sequence[tuple[Part, Part]], senses: Sequence[str] = SENSES) -> Tensor:
+    """Bool [B, C]: which clip gives the senses what the query asks of them."""
+    facts = [{"seen": seen.facts, "heard": heard.facts} for seen, heard in clips]
+    truth = [
+        [
+            not query.wrong and all(not (key := getattr(query, sense)) or key in found[sense] for sense in senses)
+            for found in facts
+        ]
+        for query in asked
+    ]
+    return torch.tensor(truth, dtype=torch.bool)
+
+
+def _of_sense(sense: str, asked: Sequence[Asked], clips: Sequence[tuple[Part, Part]]) -> Sense:
+    asks = torch.tensor([bool(getattr(query, sense)) for query in asked])
+    return Sense(_truth(asked, clips, [sense]), asks)
