@@ -117,6 +117,7 @@ def train(
     ] = "text-last=0,frames-last=0",
     loss: Annotated[str, typer.Option(help="Weights of loss terms: ctc=1,dual_softmax=1.")] = "",
     views: Annotated[int, typer.Option(help="Crops of each photograph kept for a frozen trunk.")] = 4,
+    captions: Annotated[int, typer.Option(help="Texts of each photograph in a step.")] = 1,
     augment: Annotated[bool, typer.Option(help="Change pictures and sound a little each time.")] = True,
     compose: Annotated[
         float, typer.Option(help="Share of steps with films put together out of the photographs and sounds.")
@@ -139,8 +140,8 @@ def train(
             data=tuple(data), out=out, preset=preset, init=init, audio_from=audio_from, steps=steps, epochs=epochs,
             hours=hours, batch_size=batch_size, lr=lr, trunk_lr=trunk_lr, schedule=schedule, weight_decay=weight_decay,
             clip_norm=clip_norm, accumulate=accumulate, average=average, bf16=bf16, train=trained, loss=loss,
-            views=views, augment=augment, compose=compose, seed=seed, threads=threads, validate_every=validate_every,
-            validate_items=validate_items, save_minutes=save_minutes, save_every=save_every, resume=resume,
+            views=views, captions=captions, augment=augment, compose=compose, seed=seed, threads=threads,
+            validate_every=validate_every, validate_items=validate_items, save_minutes=save_minutes, save_every=save_every, resume=resume,
         ),
         json_output,
     )  # fmt: skip

@@ -44,12 +44,16 @@ class LossWeights:
 
 
 class RetrievalLoss(nn.Module):
-    """All terms for one batch. `drop` is the chance to hide one modality of a clip that has both."""
+    """All terms for one batch.
 
-    def __init__(self, weights: LossWeights | None = None, drop: float = 0.2) -> None:
+    `drop` is the chance to hide one modality of a clip that has both; `drop_tokens` that of each picture token, so that
+    no photograph is known by one of them alone.
+    """
+
+    def __init__(self, weights: LossWeights | None = None, drop: float = 0.2, drop_tokens: float = 0.1) -> None:
         super().__init__()
         self.weights = weights or LossWeights()
-        self.drop = drop
+        self.drop, self.drop_tokens = drop, drop_tokens
         self.word_scale = nn.Parameter(torch.tensor(10.0).log())
 
     def forward(self, retriever: Retriever, batch: TrainBatch) -> dict[str, Tensor]:
@@ -66,7 +70,7 @@ class RetrievalLoss(nn.Module):
         """Every term that compares texts with clips."""
         weights = self.weights
         text: TextEncoding = retriever.text(batch.texts)
-        clips = drop_modalities(whole, self.drop) if self.training else whole
+        clips = drop_tokens(drop_modalities(whole, self.drop), self.drop_tokens) if self.training else whole
         pairs = retriever.pair_scores(text, clips)
         scale = retriever.fusion.logit_scale.exp().clamp(max=_LARGEST_SCALE)
         coarse = retriever.coarse.queries(text.pooled) @ retriever.coarse.clips(clips).T
@@ -157,6 +161,12 @@ def drop_modalities(clips: ClipTokens, chance: float) -> ClipTokens:
         video_mask=clips.video_mask & ~no_video.unsqueeze(1),
         audio_mask=clips.audio_mask & ~no_audio.unsqueeze(1),
     )
+
+
+def drop_tokens(clips: ClipTokens, chance: float) -> ClipTokens:
+    """Hide some picture tokens of each clip, never all that it has."""
+    kept = clips.video_mask & (torch.rand(clips.video_mask.shape, device=clips.video_mask.device) >= chance)
+    return replace(clips, video_mask=torch.where(kept.any(dim=1, keepdim=True), kept, clips.video_mask))
 
 
 def info_nce(logits: Tensor, positives: Tensor, present: Tensor | None = None, *, dual_softmax: bool = False) -> Tensor:

@@ -7,7 +7,7 @@ the example's place in its epoch: no batch depends on what was made before it.
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,10 +58,12 @@ class Feed:
         features: FeatureStore | None = None,
         views: int = 1,
         change: bool = True,
+        captions: int = 1,
         composer: Composer | None = None,
     ) -> None:
         self.sources, self.cache, self.seed = sources, cache, seed
-        self.features, self.views, self.change, self.composer = features, views, change, composer
+        self.features, self.views, self.change, self.captions = features, views, change, captions
+        self.composer = composer
 
     def batch(self, draw: Draw) -> TrainBatch:
         """The tensors of a draw."""
@@ -70,16 +72,17 @@ class Feed:
             return self.composer.batch(draw)
         choices = [self._choose(source.examples[row], draw, row) for row in draw.rows]
         waves = None if source.form == "still" else self._waves(choices)
-        truth = positives(choices)
+        asked = choices if source.form != "still" else [more for choice in choices for more in self._captions(choice)]
+        truth = positives(asked, choices)
         return TrainBatch(
-            texts=[choice.text for choice in choices],
+            texts=[choice.text for choice in asked],
             positives=truth,
             frames=None if source.form == "sound" or self.features is not None else self._frames(choices),
             video_features=None if source.form == "sound" or self.features is None else self._maps(choices),
             waveforms=waves,
             transcripts=None if waves is None else [_transcript(choice.example) for choice in choices],
-            seen=Sense(truth, torch.tensor([_asks(choice, SEEN) for choice in choices])),
-            heard=Sense(truth, torch.tensor([_asks(choice, HEARD) for choice in choices])),
+            seen=Sense(truth, torch.tensor([_asks(choice, SEEN) for choice in asked])),
+            heard=Sense(truth, torch.tensor([_asks(choice, HEARD) for choice in asked])),
         )
 
     def steps(self, sampler: BatchSampler, ahead: int = 2) -> Iterator[Step]:
@@ -100,6 +103,12 @@ class Feed:
         if example.item.texts and rng.random() < MAIN_TEXTS:
             group = example.item.texts
         return Choice(example, rng, group[int(rng.integers(len(group)))], int(rng.integers(len(example.spans))))
+
+    def _captions(self, choice: Choice) -> list[Choice]:
+        """A photograph with several of its texts, since another text costs far less than another photograph."""
+        others = [text for text in choice.example.texts if text != choice.text]
+        places = choice.rng.permutation(len(others))[: self.captions - 1]
+        return [choice, *(replace(choice, text=others[place]) for place in places)]
 
     def _frames(self, choices: Sequence[Choice]) -> Tensor:
         """uint8 [C, T, 3, S, S]."""
@@ -138,15 +147,14 @@ class Feed:
         return [torch.from_numpy(np.ascontiguousarray(wave, np.float32)) for wave in waves]
 
 
-def positives(choices: Sequence[Choice]) -> Tensor:
+def positives(asked: Sequence[Choice], clips: Sequence[Choice]) -> Tensor:
     """Bool [B, C]: clip c has text b among its own, or shares the relevance key of text b's clip."""
-    B = len(choices)
-    truth = torch.zeros(B, B, dtype=torch.bool)
-    for b, query in enumerate(choices):
+    truth = torch.zeros(len(asked), len(clips), dtype=torch.bool)
+    for b, query in enumerate(asked):
         text, key = normalised(query.text), query.example.item.relevance_key
-        for c, clip in enumerate(choices):
+        for c, clip in enumerate(clips):
             same = key is not None and clip.example.item.relevance_key == key
-            truth[b, c] = same or b == c or text in clip.example.known
+            truth[b, c] = same or text in clip.example.known
     return truth
 
 

@@ -9,6 +9,8 @@ from model.errors import HtavError
 DEFAULT_EPOCHS = 20.0
 FORM_BATCHES = {"still": 128, "sound": 48, "film": 32, "composed": 32}
 
+POSITIVE = "steps epochs hours lr accumulate views captions threads log_every validate_every".split()
+
 
 class TrainingError(HtavError):
     """A training run cannot start or go on."""
@@ -39,6 +41,7 @@ class Options:
     bf16: bool = False
     train: str = "text-last=0,frames-last=0"
     views: int = 4
+    captions: int = 1
     augment: bool = True
     compose: float = 0.0
     seed: int = 0
@@ -59,7 +62,7 @@ class Options:
         """Raises TrainingError for what no run can be made of."""
         if not self.data:
             raise TrainingError("no data folder is given.", "Add --data DIR, as often as you like.")
-        for name in ("steps", "epochs", "hours", "lr", "accumulate", "views", "threads", "log_every", "validate_every"):
+        for name in POSITIVE:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise TrainingError(f"--{name.replace('_', '-')} is {value}.", "It must be above zero.")

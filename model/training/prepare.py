@@ -113,7 +113,14 @@ def prepare(
     for source, batch in zip(sources, sampler.batch_sizes, strict=True):
         report.say(f"{source.name}: {len(source.examples)} examples, {batch} a step, weight {source.weight:.3g}")
     feed = Feed(
-        sources, cache, options.seed, features=store, views=options.views, change=options.augment, composer=composer
+        sources,
+        cache,
+        options.seed,
+        features=store,
+        views=options.views,
+        change=options.augment,
+        captions=options.captions,
+        composer=composer,
     )
     return Prepared(retriever, loss, trained, feed, sampler, [s for s in validation if s.examples], pixels)
 

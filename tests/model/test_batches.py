@@ -178,6 +178,35 @@ def test_equal_texts_and_relevance_keys_are_positives(tmp_path: Path) -> None:
     assert torch.equal(positives, expected)
 
 
+def test_a_photograph_is_asked_for_by_several_of_its_texts_at_once(tmp_path: Path) -> None:
+    for number in range(3):
+        picture(tmp_path / f"{number}.jpg", COLOURS["red"], number)
+    lines = [{"file": f"{n}.jpg", "texts": [f"{n} {word}" for word in "abcd"[: n + 1]]} for n in range(3)]
+    cache = ClipCache(tmp_path / "c", SHAPE)
+    sources, _ = gather([Folder(write_lines(tmp_path, lines))], "train", cache, quiet)
+    batch = Feed(sources, cache, 0, captions=3).batch(Draw(0, 0, 0, (0, 1, 2)))
+    assert [text.split()[0] for text in batch.texts] == ["0", "1", "1", "2", "2", "2"] and len(set(batch.texts)) == 6
+    assert torch.equal(batch.positives, torch.tensor([[int(text[0]) == c for c in range(3)] for text in batch.texts]))
+
+
+def test_each_sense_is_asked_only_what_it_can_answer(tmp_path: Path) -> None:
+    folder = films(tmp_path / "f", 4, seen=["a seen thing"], said=["a said thing"], together=["both things"])
+    cache = ClipCache(tmp_path / "c", SHAPE)
+    sources, _ = gather([Folder(folder)], "train", cache, quiet)
+    feed, kinds = Feed(sources, cache, 0), set()
+    for epoch in range(60):
+        batch = feed.batch(Draw(0, 0, epoch, (0, 1, 2, 3)))
+        assert batch.seen is not None and batch.heard is not None
+        asks = zip(batch.texts, batch.seen.asks.tolist(), batch.heard.asks.tolist(), strict=True)
+        kinds |= {("film" if "film" in text else text, *row) for text, *row in asks}
+    assert kinds == {
+        ("film", True, True),  # nobody said what it speaks of
+        ("a seen thing", True, False),
+        ("a said thing", False, True),
+        ("both things", False, False),
+    }
+
+
 def test_own_queries_are_asked_most_and_kinds_of_text_alike(tmp_path: Path) -> None:
     picture(tmp_path / "0.jpg", COLOURS["red"])
     line = {"file": "0.jpg", "texts": ["x"], "seen": ["seen one", "seen two", "seen three"], "said": ["said"]}

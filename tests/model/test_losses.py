@@ -17,6 +17,7 @@ from model.losses import (
     cross_clr,
     ctc_loss,
     drop_modalities,
+    drop_tokens,
     hardest_negative,
     info_nce,
     pearson_distillation,
@@ -175,6 +176,16 @@ def test_only_clips_with_both_lose_a_modality_and_never_both() -> None:
     assert torch.equal(drop_modalities(clips, 0.0).video_mask, clips.video_mask)
 
 
+def test_some_picture_tokens_are_hidden_and_never_all_of_a_clip() -> None:
+    clips = collate([token_set(1), token_set(2, 0, 5)] * 40, CELLS, WIDTH)
+    torch.manual_seed(0)
+    dropped = drop_tokens(clips, 0.5)
+    kept = dropped.video_mask.sum() / clips.video_mask.sum()
+    assert 0.4 < float(kept) < 0.6 and not bool((dropped.video_mask & ~clips.video_mask).any())
+    assert torch.equal(drop_tokens(clips, 1.0).video_mask, clips.video_mask)
+    assert torch.equal(dropped.audio_mask, clips.audio_mask)
+
+
 # The whole
 
 
@@ -251,7 +262,7 @@ def test_speech_alone_needs_no_texts() -> None:
 
 def test_eight_pairs_are_learned_by_heart_in_a_few_steps() -> None:
     torch.manual_seed(0)
-    retriever, loss = Retriever.from_preset("tiny", seed=1).train(), RetrievalLoss(drop=0.0)
+    retriever, loss = Retriever.from_preset("tiny", seed=1).train(), RetrievalLoss(drop=0.0, drop_tokens=0.0)
     video = retriever.config.video
     maps = [torch.randn(8, 1, c, size, size) for c, size in zip(video.channels, video.map_sizes, strict=True)]
     words = ["red dog", "blue cat", "green car", "man", "woman says", "in the red", "of a cat", "and with"]
