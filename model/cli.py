@@ -141,7 +141,8 @@ def train(
             hours=hours, batch_size=batch_size, lr=lr, trunk_lr=trunk_lr, schedule=schedule, weight_decay=weight_decay,
             clip_norm=clip_norm, accumulate=accumulate, average=average, bf16=bf16, train=trained, loss=loss,
             views=views, captions=captions, augment=augment, compose=compose, seed=seed, threads=threads,
-            validate_every=validate_every, validate_items=validate_items, save_minutes=save_minutes, save_every=save_every, resume=resume,
+            validate_every=validate_every, validate_items=validate_items,
+            save_minutes=save_minutes, save_every=save_every, resume=resume,
         ),
         json_output,
     )  # fmt: skip
