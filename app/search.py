@@ -213,7 +213,7 @@ class _Answer:
         return scored
 
     def _band(self, score: float) -> Band:
-        return cast(Band, self.retriever.confidence(score))
+        return cast(Band, self.retriever.confidence(self.encoded.text, self.encoded.row, score))
 
     def _result(self, rank: int, clips: list[Scored], moments: dict[str, list[Span]]) -> SearchResult:
         best, shown = clips[0], self.shown[clips[0].clip.video_id]

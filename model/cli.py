@@ -249,11 +249,15 @@ def calibrate(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     queries: Annotated[int, typer.Option(help="Queries of each folder at most.")] = 500,
     seed: Annotated[int, typer.Option(help="Of the draw of queries.")] = 0,
+    plot: Annotated[Path | None, typer.Option(help="Where a reliability diagram goes, a .png or .svg.")] = None,
 ) -> None:
-    """Set the confidence bands of a checkpoint from queries with and without an answer; prints one JSON document."""
+    """Set the confidence of a checkpoint from queries with and without an answer; prints one JSON document.
+
+    One half of the queries sets it, the other half says how good it is.
+    """
     from model.evaluation.calibrate import run_calibrate
 
-    typer.echo(run_calibrate(checkpoint, data, split, queries, seed))
+    typer.echo(run_calibrate(checkpoint, data, split, queries, seed, plot))
 
 
 def main() -> None:

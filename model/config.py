@@ -82,11 +82,19 @@ class AudioConfig:
 
 @dataclass(frozen=True)
 class ConfidenceConfig:
-    """Calibrated lower bounds of the fused score for each band (DESIGN section 6)."""
+    """Calibrated lower bounds of the evidence for each band (DESIGN section 6).
+
+    Evidence is `bias + score * s + above * (s - u)` of a fused score s, where u = usual[0] + usual[1:] . t / |t| is
+    what the query t scores by chance (`model.confidence`). Uncalibrated it is the score itself.
+    """
 
     high: float = 0.6
     medium: float = 0.45
     low: float = 0.3
+    bias: float = 0.0
+    score: float = 1.0
+    above: float = 0.0
+    usual: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from model import checkpoint
 from model.attention import ClipTokens
 from model.clips import ClipInput, collate, encode
+from model.confidence import band, evidence
 from model.config import RetrieverConfig
 from model.explain import Explanation, Relevance, explain, relevances
 from model.fusion import CoarseEncoder, FusionHead, PairScores
@@ -196,13 +197,10 @@ class Retriever(nn.Module, ModelHubMixin):
         query = text.row(row)
         return explain(self.fusion(query, self.collate([token_set])), query, token_set)
 
-    def confidence(self, score: float) -> str:
-        """The calibrated band of a fused score: high, medium, low or none."""
-        bands = self.config.confidence
-        for band in ("high", "medium", "low"):
-            if score >= getattr(bands, band):
-                return band
-        return "none"
+    def confidence(self, text: TextEncoding, row: int, score: float) -> str:
+        """The calibrated band of query `row` and a fused score: high, medium, low or none."""
+        found = evidence(self.config.confidence, text.pooled[row].float().numpy(), np.asarray([score]))
+        return band(self.config.confidence, float(found[0]))
 
 
 def _array(scores: Tensor, present: Tensor | None = None) -> Float32:

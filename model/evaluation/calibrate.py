@@ -1,8 +1,9 @@
-"""Confidence bands from held-out pairs: what a score is worth, measured on queries with and without an answer.
+"""Confidence from held-out pairs: what a score is worth, measured on queries with and without an answer.
 
 Each query is asked twice: of the gallery as it is, and of the gallery without the items that answer it. The second is a
-query about nothing in the library. `low` is where the two mistakes are equally likely: to call a right answer none, and
-to offer an answer to a query about nothing. `medium` and `high` are where first results are right often enough.
+query about nothing in the library. One half of the queries, drawn by the seed, sets evidence and bands; the other half
+says how good they are. `low` is where the two mistakes are equally likely: to call a right answer none, and to offer an
+answer to a query about nothing. `medium` and `high` are where first results are right often enough.
 """
 
 import dataclasses
@@ -16,58 +17,71 @@ from numpy.typing import NDArray
 
 from model import checkpoint
 from model.cachedir import cache_dir
+from model.confidence import evidence, unit, usual_score
 from model.config import ConfidenceConfig
 from model.data.manifest import load_manifest
 from model.evaluation.evaluate import EvaluationError, Progress, item_scores, score_queries, silent
 from model.evaluation.gallery import encode_gallery
 from model.evaluation.queries import Query, gather_queries
+from model.evaluation.reliability import calibration_error, draw_reliability
 from model.retriever import Retriever
 
 MEDIUM_RIGHT, HIGH_RIGHT = 0.6, 0.85
+RIDGE = 3.0  # of the map to usual scores, in queries
+NEWTON_STEPS = 50
 
 Scores = NDArray[np.float64]
+Truth = NDArray[np.bool_]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outcomes:
-    """First results of Q queries: score and whether right, [Q]; `absent` is the score without the answers, [Q]."""
+    """What Q queries found."""
 
-    score: Scores
-    right: NDArray[np.bool_]
-    absent: Scores
+    queries: Scores  # [Q, d] their vectors
+    median: Scores  # [Q] of the gallery
+    score: Scores  # [Q] of the first result
+    right: Truth  # [Q] whether it is
+    absent: Scores  # [Q] of the first result once the answers are taken out
 
     def joined(self, other: "Outcomes") -> "Outcomes":
-        return Outcomes(
-            np.concatenate([self.score, other.score]),
-            np.concatenate([self.right, other.right]),
-            np.concatenate([self.absent, other.absent]),
-        )
+        names = [field.name for field in dataclasses.fields(self)]
+        return Outcomes(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
+
+    def of(self, rows: NDArray[np.int64]) -> "Outcomes":
+        return Outcomes(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
+
+    def weighed(self, config: ConfidenceConfig) -> tuple[Scores, Scores]:
+        """The evidence for the first results and for those without the answers, each [Q]."""
+        pairs = zip(self.queries, self.score, self.absent, strict=True)
+        both = np.asarray([evidence(config, query, np.asarray(scores)) for query, *scores in pairs])
+        return both[:, 0], both[:, 1]
 
 
 def calibrate(
-    folder: Path, data: Sequence[Path], split: str, queries: int, seed: int, progress: Progress = silent
+    folder: Path,
+    data: Sequence[Path],
+    split: str,
+    queries: int,
+    seed: int,
+    plot: Path | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Choose the bands of the checkpoint in `folder`, write them into its config.json, and return what they do.
+    """Choose evidence and bands of the checkpoint in `folder`, write them into its config.json, and say what they do.
 
     Raises ManifestError or EvaluationError when the data give no queries.
     """
     retriever = Retriever.from_pretrained(folder)
-    found = Outcomes(np.zeros(0), np.zeros(0, bool), np.zeros(0))
-    for path in data:
-        found = found.joined(outcomes(retriever, path, split, queries, seed, progress))
-    bands = choose(found)
+    parts = [outcomes(retriever, path, split, queries, seed, progress) for path in data]
+    found = parts[0]
+    for part in parts[1:]:
+        found = found.joined(part)
+    order = np.random.default_rng(seed).permutation(len(found.score))
+    half = len(order) // 2
+    bands = fit(found.of(order[:half]))
     config, digests = checkpoint.read_config(folder)
     checkpoint.write_config(folder, dataclasses.replace(config, confidence=bands), digests)
-    return {
-        "bands": dataclasses.asdict(bands),
-        "queries": len(found.score),
-        "right_percent": round(100 * float(found.right.mean()), 1),
-        "absent_called_none_percent": round(100 * float((found.absent < bands.low).mean()), 1),
-        "right_called_none_percent": round(100 * float((found.score[found.right] < bands.low).mean()), 1),
-        "right_percent_of": {
-            name: _share(found.right[found.score >= getattr(bands, name)]) for name in ("low", "medium", "high")
-        },
-    }
+    return report(bands, found.of(order[half:]), plot)
 
 
 def outcomes(retriever: Retriever, data: Path, split: str, most: int, seed: int, progress: Progress) -> Outcomes:
@@ -88,41 +102,99 @@ def outcomes(retriever: Retriever, data: Path, split: str, most: int, seed: int,
         score[row], right[row] = by_item[first], first in query.relevant
         by_item[list(query.relevant)] = -np.inf
         absent[row] = by_item.max()
-    kept = np.isfinite(absent)
-    return Outcomes(score[kept], right[kept], absent[kept])
+    vectors = retriever.encode_text([query.text for query in asked]).pooled.double().numpy()
+    median = np.asarray([np.median(clip_scores) for clip_scores in by_clip], np.float64)
+    return Outcomes(vectors, median, score, right, absent).of(np.flatnonzero(np.isfinite(absent)))
 
 
-def choose(found: Outcomes) -> ConfidenceConfig:
-    """The bands for these outcomes. Each is at least as high as the one below it."""
-    low = _equal_error(found)
-    medium = max(low, _where_right(found, MEDIUM_RIGHT))
-    high = max(medium, _where_right(found, HIGH_RIGHT))
-    return ConfidenceConfig(high=round(high, 4), medium=round(medium, 4), low=round(low, 4))
+def fit(found: Outcomes) -> ConfidenceConfig:
+    """Evidence and bands for these outcomes. Each band is at least as high as the one below it."""
+    plain = dataclasses.replace(ConfidenceConfig(), usual=_usual(found))
+    above = [scores - usual_score(plain, found.queries) for scores in (found.score, found.absent)]
+    features = np.stack([np.concatenate([found.score, found.absent]), np.concatenate(above)], axis=1)
+    truth = np.concatenate([found.right, np.zeros_like(found.right)])
+    bias, score, height = logistic(features, truth)
+    weights = dataclasses.replace(plain, bias=bias, score=score, above=height)
+    first, without = found.weighed(weights)
+    high, medium, low = choose(first, found.right, without)
+    return dataclasses.replace(weights, high=high, medium=medium, low=low)
 
 
-def _equal_error(found: Outcomes) -> float:
-    """The score below which as large a share of right answers lies as of the queries about nothing lies above."""
-    right = found.score[found.right]
-    if not len(right) or not len(found.absent):
-        return float(found.absent.max(initial=0.0)) + 1e-3
-    candidates = np.unique(np.concatenate([right, found.absent]))
+def _usual(found: Outcomes) -> tuple[float, ...]:
+    """Ridge regression of the galleries' median scores on the directions of the queries."""
+    directions = unit(found.queries)
+    middle, centre = float(found.median.mean()), directions.mean(axis=0)
+    centred = directions - centre
+    gram = centred.T @ centred + RIDGE * np.eye(centred.shape[1])
+    weights = np.linalg.solve(gram, centred.T @ (found.median - middle))
+    return tuple(round(float(value), 6) for value in (middle - centre @ weights, *weights))
+
+
+def logistic(features: Scores, truth: Truth) -> tuple[float, float, float]:
+    """Bias and two weights of a logistic regression of `truth` [M] on features [M, 2], by Newton's method."""
+    design = np.column_stack([np.ones(len(features)), features])
+    weights = np.zeros(3)
+    for _ in range(NEWTON_STEPS):
+        chance = 1.0 / (1.0 + np.exp(-np.clip(design @ weights, -30, 30)))
+        gradient = design.T @ (truth - chance) - 1e-3 * weights
+        curvature = (design * (chance * (1.0 - chance))[:, None]).T @ design + 1e-3 * np.eye(3)
+        weights = weights + np.linalg.solve(curvature, gradient)
+    bias, score, above = (round(float(value), 6) for value in weights)
+    return bias, score, above
+
+
+def choose(first: Scores, right: Truth, absent: Scores) -> tuple[float, float, float]:
+    """High, medium and low: bounds for the evidence of first results [Q], whether right, and without an answer [Q]."""
+    low = _equal_error(first[right], absent)
+    medium = max(low, _where_right(first, right, MEDIUM_RIGHT))
+    high = max(medium, _where_right(first, right, HIGH_RIGHT))
+    return round(high, 4), round(medium, 4), round(low, 4)
+
+
+def _equal_error(right: Scores, absent: Scores) -> float:
+    """The value below which as large a share of right answers lies as of the queries about nothing lies above."""
+    if not len(right) or not len(absent):
+        return float(absent.max(initial=0.0)) + 1e-3
+    candidates = np.unique(np.concatenate([right, absent]))
     refused = np.searchsorted(np.sort(right), candidates) / len(right)
-    offered = 1.0 - np.searchsorted(np.sort(found.absent), candidates) / len(found.absent)
+    offered = 1.0 - np.searchsorted(np.sort(absent), candidates) / len(absent)
     return float(candidates[np.abs(refused - offered).argmin()])
 
 
-def _where_right(found: Outcomes, share: float) -> float:
-    """The least score from which on at least `share` of first results are right; above all if there is none."""
-    order = np.argsort(-found.score)
-    right = found.right[order].cumsum() / np.arange(1, len(order) + 1)
-    enough = np.flatnonzero(right >= share)
-    return float(found.score[order][enough[-1]]) if len(enough) else float(found.score.max(initial=0.0)) + 1e-3
+def _where_right(first: Scores, right: Truth, share: float) -> float:
+    """The least value from which on at least `share` of first results are right; above all if there is none."""
+    order = np.argsort(-first)
+    precision = right[order].cumsum() / np.arange(1, len(order) + 1)
+    enough = np.flatnonzero(precision >= share)
+    return float(first[order][enough[-1]]) if len(enough) else float(first.max(initial=0.0)) + 1e-3
 
 
-def _share(right: NDArray[np.bool_]) -> float | None:
-    return round(100 * float(right.mean()), 1) if len(right) else None
+def report(bands: ConfidenceConfig, found: Outcomes, plot: Path | None = None) -> dict[str, Any]:
+    """What the bands do to queries that they were not set on; `plot` is where a reliability diagram goes."""
+    first, absent = found.weighed(bands)
+    chance = 1.0 / (1.0 + np.exp(-np.concatenate([first, absent])))
+    truth = np.concatenate([found.right, np.zeros_like(found.right)])
+    if plot is not None:
+        draw_reliability(chance, truth, plot)
+    return {
+        "bands": {name: getattr(bands, name) for name in ("high", "medium", "low")},
+        "queries": len(first),
+        "right_percent": _percent(found.right),
+        "absent_called_none_percent": _percent(absent < bands.low),
+        "right_called_none_percent": _percent(first[found.right] < bands.low),
+        "right_percent_of": {
+            name: _percent(found.right[first >= getattr(bands, name)]) for name in ("low", "medium", "high")
+        },
+        "calibration_error": round(calibration_error(chance, truth), 4),
+    }
 
 
-def run_calibrate(folder: Path, data: Sequence[Path], split: str, queries: int, seed: int) -> str:
+def _percent(found: Truth) -> float | None:
+    return round(100 * float(found.mean()), 1) if len(found) else None
+
+
+def run_calibrate(
+    folder: Path, data: Sequence[Path], split: str, queries: int, seed: int, plot: Path | None = None
+) -> str:
     """`htav calibrate`: the document as one line of JSON."""
-    return json.dumps(calibrate(folder, data, split, queries, seed))
+    return json.dumps(calibrate(folder, data, split, queries, seed, plot))

@@ -90,17 +90,43 @@ def prepare(
         store = FeatureStore(cache_dir("features") / digest, shapes)
         _fill(store, retriever, sources, cache, options, report)
     sources = usable(sources)
-    validation, failures = gather(folders, "val", pixels, report.advance, options.validate_items)
-    failures += decode_all(validation, pixels, report.advance)
+    validation = _validation(folders, pixels, options, report)
+    composer = _composer(sources, store, cache, shape, options) if options.compose else None
+    sampler = _sampler(sources, options, report, rank, world)
+    feed = Feed(
+        sources,
+        cache,
+        options.seed,
+        features=store,
+        views=options.views,
+        change=options.augment,
+        captions=options.captions,
+        composer=composer,
+    )
+    return Prepared(retriever, loss, trained, feed, sampler, validation, pixels)
+
+
+def _validation(folders: list[Folder], pixels: ClipCache, options: Options, report: Report) -> list[Source]:
+    sources, failures = gather(folders, "val", pixels, report.advance, options.validate_items)
+    failures += decode_all(sources, pixels, report.advance)
     for failure in failures:
         report.say(f"left out of validation: {failure.file}: {failure.message}")
-    composer = None
-    if options.compose:
-        if store is None:
-            raise TrainingError("films are composed of kept maps.", "Freeze the trunk's first stages: see --train.")
-        views = options.views if options.augment else 1
-        composer = Composer(sources, store, cache, seed=options.seed, frames=shape.frames, views=views)
-        sources.append(composed(sources, options.compose))
+    return [source for source in sources if source.examples]
+
+
+def _composer(
+    sources: list[Source], store: FeatureStore | None, cache: ClipCache, shape: Shape, options: Options
+) -> Composer:
+    """What composes films out of the sources, to which their own is added."""
+    if store is None:
+        raise TrainingError("films are composed of kept maps.", "Freeze the trunk's first stages: see --train.")
+    views = options.views if options.augment else 1
+    composer = Composer(sources, store, cache, seed=options.seed, frames=shape.frames, views=views)
+    sources.append(composed(sources, options.compose))
+    return composer
+
+
+def _sampler(sources: list[Source], options: Options, report: Report, rank: int, world: int) -> BatchSampler:
     sizes = options.batch_sizes()
     sampler = BatchSampler(
         [len(source.examples) for source in sources],
@@ -112,17 +138,7 @@ def prepare(
     )
     for source, batch in zip(sources, sampler.batch_sizes, strict=True):
         report.say(f"{source.name}: {len(source.examples)} examples, {batch} a step, weight {source.weight:.3g}")
-    feed = Feed(
-        sources,
-        cache,
-        options.seed,
-        features=store,
-        views=options.views,
-        change=options.augment,
-        captions=options.captions,
-        composer=composer,
-    )
-    return Prepared(retriever, loss, trained, feed, sampler, [s for s in validation if s.examples], pixels)
+    return sampler
 
 
 def _sources(folders: list[Folder], cache: ClipCache, report: Report) -> list[Source]:

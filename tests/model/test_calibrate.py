@@ -1,34 +1,81 @@
-"""Confidence bands: chosen so that queries about nothing say so, written without touching what the tokens depend on."""
+"""Confidence: chosen so that queries about nothing say so, written without touching what the tokens depend on."""
+
+import dataclasses
+from pathlib import Path
 
 import numpy as np
+import pytest
 
-from model.evaluation.calibrate import Outcomes, choose
+from model.confidence import band, evidence, usual_score
+from model.config import ConfidenceConfig
+from model.evaluation.calibrate import Outcomes, choose, fit, logistic, report
+from model.evaluation.reliability import calibration_error
 
 
-def made(seed: int = 0) -> Outcomes:
+def made(seed: int = 0, count: int = 2000, spread: float = 0.15, gap: float = 0.25) -> Outcomes:
+    """Queries of which each scores by chance what its direction says: only what stands above that is worth anything."""
     rng = np.random.default_rng(seed)
-    score = rng.uniform(0.2, 0.9, 2000)
-    right = rng.random(2000) < (score - 0.2) / 0.7
-    return Outcomes(score, right, rng.uniform(0.1, 0.5, 2000))
+    queries = rng.standard_normal((count, 4))
+    usual = 0.3 + spread * queries[:, 0] / np.linalg.norm(queries, axis=1)
+    right = rng.random(count) < 0.6
+    absent = usual + rng.normal(0.1, 0.05, count)
+    score = np.where(right, usual + rng.normal(0.1 + gap, 0.05, count), absent)
+    return Outcomes(queries, usual, score, right, absent)
 
 
 def test_low_makes_both_mistakes_equally_likely() -> None:
     found = made()
-    low = choose(found).low
-    right = found.score[found.right]
-    assert abs((right < low).mean() - (found.absent >= low).mean()) < 0.01
-    assert (right < low).mean() < 0.2
+    _, _, low = choose(found.score, found.right, found.absent)
+    refused, offered = (found.score[found.right] < low).mean(), (found.absent >= low).mean()
+    assert abs(refused - offered) < 0.01 and refused < 0.2
 
 
 def test_first_results_above_high_are_right_often_enough() -> None:
     found = made()
-    bands = choose(found)
+    bands = fit(found)
+    first, _ = found.weighed(bands)
     assert bands.low <= bands.medium <= bands.high
-    assert found.right[found.score >= bands.high].mean() >= 0.85
-    assert found.right[found.score >= bands.medium].mean() >= 0.6
+    assert found.right[first >= bands.high].mean() >= 0.85 and found.right[first >= bands.medium].mean() >= 0.6
+
+
+def test_what_a_query_scores_by_chance_is_taken_off() -> None:
+    bands, fresh = fit(made(0)), made(1)
+    np.testing.assert_allclose(usual_score(bands, fresh.queries), fresh.median, atol=0.02)
+    told = report(bands, fresh)
+    plain = choose(fresh.score, fresh.right, fresh.absent)[-1]
+    by_score_alone = 100 * (fresh.absent < plain).mean()
+    assert told["absent_called_none_percent"] > by_score_alone + 5 and told["right_called_none_percent"] < 5
+
+
+def test_evidence_is_the_log_odds_of_being_right(tmp_path: Path) -> None:
+    bands, fresh = fit(made(0, gap=0.07)), made(1, gap=0.07)
+    told = report(bands, fresh, tmp_path / "reliability.png")
+    assert told["calibration_error"] < 0.04 and (tmp_path / "reliability.png").stat().st_size > 5000
+    wrong = dataclasses.replace(bands, bias=bands.bias + 3.0)
+    assert report(wrong, fresh)["calibration_error"] > 0.1
+
+
+def test_logistic_regression_finds_the_weights_that_made_the_data() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((20000, 2))
+    truth = rng.random(20000) < 1 / (1 + np.exp(-(0.5 + 2.0 * features[:, 0] - 1.0 * features[:, 1])))
+    assert logistic(features, truth) == pytest.approx((0.5, 2.0, -1.0), abs=0.1)
+
+
+def test_calibration_error_of_known_cases() -> None:
+    truth = np.array([True, False] * 50)
+    assert calibration_error(np.full(100, 0.5), truth) == 0.0
+    assert calibration_error(np.full(100, 0.9), truth) == pytest.approx(0.4)
 
 
 def test_a_model_that_is_never_right_gives_no_confident_band() -> None:
-    found = made()
-    bands = choose(Outcomes(found.score, np.zeros_like(found.right), found.absent))
-    assert (found.score < bands.medium).all() and (found.absent < bands.low).all()
+    found = dataclasses.replace(made(), right=np.zeros(2000, bool))
+    bands = fit(found)
+    first, absent = found.weighed(bands)
+    assert (first < bands.medium).all() and (absent < bands.low).all()
+
+
+def test_uncalibrated_evidence_is_the_score_itself() -> None:
+    config = ConfidenceConfig()
+    assert evidence(config, np.ones(3), np.array([0.2, 0.7])).tolist() == [0.2, 0.7]
+    assert [band(config, value) for value in (0.7, 0.5, 0.3, 0.29)] == ["high", "medium", "low", "none"]

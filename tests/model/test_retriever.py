@@ -172,7 +172,8 @@ def test_collate_masks_what_is_missing() -> None:
     ("score", "band"), [(0.9, "high"), (0.6, "high"), (0.5, "medium"), (0.31, "low"), (-1.0, "none")]
 )
 def test_confidence_bands_come_from_the_config(score: float, band: str) -> None:
-    assert tiny().confidence(score) == band
+    retriever = tiny()
+    assert retriever.confidence(retriever.encode_text(["a dog"]), 0, score) == band
 
 
 def test_the_same_seed_gives_the_same_network_and_leaves_the_callers_alone() -> None:
