@@ -53,7 +53,7 @@ def sound(wave: Waveform, rng: np.random.Generator, babble: list[Waveform] | Non
         changed = reverberate(changed, rng)
     if rng.random() < 0.5:
         changed = microphone(changed, rng)
-    if rng.random() < 0.5:
+    if rng.random() < 0.35:
         use_babble = bool(babble) and rng.random() < 0.4
         noise = (
             _babble(babble or [], len(changed), rng)
@@ -75,8 +75,8 @@ def reverberate(wave: Waveform, rng: np.random.Generator) -> Waveform:
     """The sound in a room: an impulse and exponentially decaying noise behind it, 0.1 to 0.6 s to -60 dB."""
     decay = float(rng.uniform(0.1, 0.6))
     times = np.arange(int(decay * SAMPLE_RATE)) / SAMPLE_RATE
-    room = rng.standard_normal(len(times)) * 10 ** (-3 * times / decay)
-    room *= rng.uniform(0.1, 0.7) / (np.sqrt(np.sum(room**2)) + 1e-12)
+    room = rng.standard_normal(len(times), np.float32) * np.float32(10.0) ** (-3 * times / decay).astype(np.float32)
+    room *= np.float32(rng.uniform(0.1, 0.7) / (np.sqrt(np.sum(room**2)) + 1e-12))
     room[0] = 1.0
     size = _fast(len(wave) + len(room))
     wet = np.fft.irfft(np.fft.rfft(wave, size) * np.fft.rfft(room, size), size)[: len(wave)]
@@ -111,7 +111,7 @@ def mix(wave: Waveform, noise: Waveform, snr_db: float) -> Waveform:
 def colour(name: str, samples: int, rng: np.random.Generator) -> Waveform:
     """White, pink (1/f) or brown (1/f^2) noise of unit power."""
     size = _fast(samples)
-    spectrum = np.fft.rfft(rng.standard_normal(size))
+    spectrum = np.fft.rfft(rng.standard_normal(size, np.float32))
     slope = {"white": 0.0, "pink": 0.5, "brown": 1.0}[name]
     spectrum /= np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE), 20.0) ** slope
     noise = np.fft.irfft(spectrum, size)[:samples]

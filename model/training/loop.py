@@ -121,7 +121,8 @@ class Run:
             self._validate()
         self._save()
         if self.devices.rank == 0:
-            self.prepared.retriever.save_pretrained(self.options.out / MODEL)
+            with self.average.applied():
+                self.prepared.retriever.save_pretrained(self.options.out / MODEL)
             stand_for(self.options.out, MODEL)
         return Result(self.step, self.clock.elapsed(), finished, self.best)
 

@@ -75,7 +75,7 @@ def killed_run(data: Path, out: Path, steps: int, after: int, delay_s: float) ->
         sys.executable, "-m", "model.cli", "train", "--data", str(data / "p"), "--data", f"{data / 't'}:2", "--data",
         str(data / "f"), "--out", str(out), "--preset", "tiny", "--steps", str(steps), "--batch-size", "4", "--threads",
         "1", "--views", "2", "--validate-every", "10", "--lr", "3e-3", "--save-every", "2", "--average", "0.9",
-        "--resume",
+        "--compose", "0.3", "--resume",
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -92,14 +92,16 @@ def killed_run(data: Path, out: Path, steps: int, after: int, delay_s: float) ->
 def test_killed_and_resumed_gives_exactly_the_weights_of_an_uninterrupted_run(data: Path, tmp_path: Path) -> None:
     steps, dice = 20, random.Random(0)
     whole = train(
-        options(data, tmp_path / "whole", steps=steps, save_every=2, validate_every=10, average=0.9), quiet=True
+        options(data, tmp_path / "whole", steps=steps, save_every=2, validate_every=10, average=0.9, compose=0.3),
+        quiet=True,
     )
     assert whole.finished and whole.step == steps
     out = tmp_path / "killed"
     for after in (4, 12):
         killed_run(data, out, steps, after, dice.uniform(0.0, 0.3))
     resumed = train(
-        options(data, out, steps=steps, save_every=2, validate_every=10, average=0.9, resume=True), quiet=True
+        options(data, out, steps=steps, save_every=2, validate_every=10, average=0.9, compose=0.3, resume=True),
+        quiet=True,
     )
     assert resumed.finished and resumed.step == steps
     assert equal(weights(tmp_path / "whole"), weights(out))
@@ -110,6 +112,17 @@ def test_killed_and_resumed_gives_exactly_the_weights_of_an_uninterrupted_run(da
     # Each logged step is there once, in order, though some of them were computed twice.
     logged = [int(row["step"]) for row in rows(out) if row["name"] == "train/lr"]
     assert logged == sorted(set(logged)) and logged[-1] == steps
+
+
+def test_what_is_published_is_the_average_of_the_weights(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(options(data, out, steps=4, save_every=4, average=0.9, lr=0.01), quiet=True)
+    saved = state.newest(out / loop.STATES)
+    assert saved is not None
+    published = Retriever.from_pretrained(out).state_dict()
+    name = "retriever.fusion.cls"
+    mean, newest = (part.half().float() for part in (saved.average[name.removeprefix("retriever.")], saved.model[name]))
+    assert torch.equal(published[name.removeprefix("retriever.")], mean) and not torch.equal(mean, newest)
 
 
 def test_another_seed_gives_other_weights(data: Path, tmp_path: Path) -> None:
