@@ -28,7 +28,8 @@ from model.training.wording import Wording, joined_in_order, one_word_changed, s
 COMPOSED: Final = "composed"  # the form of a source of such films
 SENSES: Final = ("seen", "heard")
 LONGEST_S: Final = 10.0  # of the windows of the index
-STILL, CUT, SPOKEN, TWO_SOUNDS, BEHIND, CHANGED = 0.5, 0.4, 0.7, 0.35, 0.5, 0.5  # how often; see where each is used
+# How often; see where each is used. Half the frames cost half and teach as much, but those of the index must be known.
+FULL, STILL, CUT, SPOKEN, TWO_SOUNDS, BEHIND, CHANGED = 0.3, 0.5, 0.4, 0.7, 0.35, 0.5, 0.3
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,12 @@ class Composer:
     def batch(self, draw: Draw) -> TrainBatch:
         """One clip for each row of the draw, rounded down to whole squares."""
         rng = np.random.default_rng([self.seed, 5, draw.step, draw.rows[0]])
+        frames = self.frames if rng.random() < FULL else max(self.frames // 2, 2)
         wording = Wording(rng)
         clips: list[tuple[Part, Part]] = []
         photographs = [self.photographs[row] for row in draw.rows]
         for start in range(0, len(photographs) - 3, 4):
-            pictures, sounds = self._pictures(photographs[start : start + 4], rng), self._sounds(rng)
+            pictures, sounds = self._pictures(photographs[start : start + 4], frames, rng), self._sounds(rng)
             clips += [(seen, heard) for seen in pictures for heard in sounds]
         asked = [self._ask(seen, heard, rng, wording) for seen, heard in clips]
         asked += [wrong for seen, heard in clips for wrong in self._wrong(seen, heard, clips, rng, wording)]
@@ -96,17 +98,18 @@ class Composer:
 
     # ---- pictures ----------------------------------------------------------------------------------------------------
 
-    def _pictures(self, photographs: Sequence[Example], rng: np.random.Generator) -> tuple[Part, Part]:
-        """Two picture parts: two photographs, or two in both orders."""
+    def _pictures(self, photographs: Sequence[Example], frames: int, rng: np.random.Generator) -> tuple[Part, Part]:
+        """Two picture parts of so many frames: two photographs, or two in both orders."""
+        first, last = photographs[:2]
         if rng.random() < CUT:
-            cut = int(rng.integers(2, self.frames - 1))
-            first, last = photographs[0], photographs[1]
-            return self._film([first, last], cut, rng), self._film([last, first], self.frames - cut, rng)
-        return self._film(photographs[:1], self.frames, rng), self._film(photographs[1:2], self.frames, rng)
+            least = max(frames // 4, 1)
+            cut = int(rng.integers(least, frames - least + 1))
+            lengths = (cut, frames - cut)
+            return self._film([first, last], lengths, rng), self._film([last, first], lengths[::-1], rng)
+        return self._film([first], (frames,), rng), self._film([last], (frames,), rng)
 
-    def _film(self, photographs: Sequence[Example], cut: int, rng: np.random.Generator) -> Part:
-        """The first photograph for `cut` frames, then the second; the camera moves now and then, or never."""
-        lengths = [cut, self.frames - cut][: len(photographs)]
+    def _film(self, photographs: Sequence[Example], lengths: Sequence[int], rng: np.random.Generator) -> Part:
+        """The photographs one after the other, each for its number of frames; the camera moves now and then, or not."""
         frames: list[list[Tensor]] = []
         for photograph, length in zip(photographs, lengths, strict=True):
             views = views_of(photograph, self.views)
@@ -176,15 +179,16 @@ class Composer:
     @staticmethod
     def _ask(seen: Part, heard: Part, rng: np.random.Generator, wording: Wording) -> Asked:
         """One of the queries that the clip answers: what is seen, heard or said, in order, or together."""
-        text_seen, key_seen = _one_or_order(seen, rng, wording)
-        text_heard, key_heard = _one_or_order(heard, rng, wording)
         kind = rng.random()
         if kind < 0.3:
-            return Asked(text_seen, seen=key_seen)
+            text, key = _one_or_order(seen, rng, wording)
+            return Asked(text, seen=key)
+        if heard.behind and kind < 0.4:
+            return Asked(heard.behind_text, heard=heard.behind)
         if kind < 0.65:
-            if heard.behind and rng.random() < 0.4:
-                return Asked(heard.behind_text, heard=heard.behind)
-            return Asked(text_heard, heard=key_heard)
+            text, key = _one_or_order(heard, rng, wording)
+            return Asked(text, heard=key)
+        (text_seen, key_seen), (text_heard, key_heard) = _one_of(seen, rng), _one_of(heard, rng)
         return Asked(seen_and_heard(text_seen, text_heard, heard.said, wording), seen=key_seen, heard=key_heard)
 
     @staticmethod
@@ -226,11 +230,16 @@ def _after(first: Part, last: Part, gap: Waveform) -> Part:
     return Part(first.keys + last.keys, first.texts + last.texts, wave=wave, said=first.said)
 
 
+def _one_of(part: Part, rng: np.random.Generator) -> tuple[str, str]:
+    """A text of the part and the fact that it asks for."""
+    place = int(rng.integers(len(part.keys)))
+    return part.texts[place], part.keys[place]
+
+
 def _one_or_order(part: Part, rng: np.random.Generator, wording: Wording) -> tuple[str, str]:
-    """A text of the part and the fact that it asks for: one of two, or both in order."""
+    """The same, or both of two in order."""
     if len(part.keys) == 1 or rng.random() < 0.3:
-        place = int(rng.integers(len(part.keys)))
-        return part.texts[place], part.keys[place]
+        return _one_of(part, rng)
     return joined_in_order(part.texts[0], part.texts[1], wording), " > ".join(part.keys)
 
 

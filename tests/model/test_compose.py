@@ -23,7 +23,7 @@ from model.training.wording import Wording, joined_in_order, one_word_changed, s
 from tests.media_files import tone, write_media
 from tests.model.small_data import SAID, SHAPE, photographs, quiet, write_lines
 
-CLIPS, BATCHES = 16, 12
+CLIPS, BATCHES = 16, 24
 
 
 def sounds(folder: Path, *, spoken: bool) -> Path:
