@@ -10,6 +10,7 @@ ARGS ?=
 DATA ?=
 MODEL ?=
 FIGURES ?= runs/figures
+ABLATION ?= runs/ablation
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
@@ -22,7 +23,7 @@ READY_TO_RUN := $(if $(wildcard $(DEV_STAMP)),$(DEV_STAMP),$(RUN_STAMP))
 CODE := app indexer model migrations tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types unit coverage bench train-compact test-figures image-check lock hooks clean
+.PHONY: help demo test lint format types unit coverage bench train-compact test-figures ablate image-check lock hooks clean
 
 help: ## list the targets
 	@echo 'usage: make TARGET [VENV=.venv] [PORT=8000] [ARGS="..."]'; echo
@@ -62,6 +63,12 @@ test-figures: $(DEV_STAMP) ## the figures of a checkpoint on every test set: DAT
 
 train-compact: $(DEV_STAMP) ## make the shipped checkpoint anew from DATA=FOLDER (resumes; ARGS="--processes 2")
 	$(BIN)/python -m model.training.recipe --data $(DATA) $(ARGS)
+
+ablate: $(DEV_STAMP) ## what each mechanism of the paper is worth: DATA=FOLDER [MODEL=FOLDER] [ABLATION=runs/ablation]
+	@test -d "$(DATA)/flickr8k" || { echo 'DATA=FOLDER must hold flickr8k'; exit 2; }
+	$(BIN)/htav synth $(ABLATION)/speech --kind utterances --count 1500 --seed 41 --overwrite --sentences $(DATA)/flickr8k
+	$(BIN)/htav synth $(ABLATION)/speech --kind utterances --count 250 --seed 42 --split val --overwrite --sentences $(DATA)/flickr8k
+	$(BIN)/htav ablate $(ABLATION) --photos $(DATA)/flickr8k --speech $(ABLATION)/speech $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 image-check: ## carry out the Dockerfile's steps without a container engine
 	$(PYTHON) .ci/image_steps.py

@@ -8,7 +8,7 @@ tokens.
 Every function here works on all B x C pairs; nothing is shared between pairs.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import torch
@@ -36,6 +36,10 @@ class ClipTokens:
 
     def __len__(self) -> int:
         return self.video.shape[0]
+
+    def rows(self, chosen: slice) -> "ClipTokens":
+        """Some of the clips."""
+        return ClipTokens(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def only(self, modalities: tuple[str, ...]) -> "ClipTokens":
         """The same clips with the modalities not named masked out."""

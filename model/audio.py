@@ -87,7 +87,10 @@ class AudioEncoder(nn.Module):
         C = mel.shape[0]
         if mel.shape[1] == 0:
             mel = mel.new_zeros(C, 4, self.config.mel_bins)
-        spectral, lengths = self.spectral(mel, lengths)
+        return self.finish(*self.spectral(mel, lengths))
+
+    def finish(self, spectral: Tensor, lengths: Tensor) -> AudioTokens:
+        """States of `spectral` [C, S, width] with valid lengths [C] to tokens: Eqs 7 and 8."""
         pooled, token_lengths = _pool_pairs(spectral, lengths)
         recurrent = self.recurrent(pooled, token_lengths)  # Eqs 7, 8
         tokens = self.out_norm(self.project(recurrent))

@@ -260,6 +260,31 @@ def calibrate(
     typer.echo(run_calibrate(checkpoint, data, split, queries, seed, plot))
 
 
+@commands.command()
+def ablate(
+    out: Annotated[Path, typer.Argument(help="The folder for ablation.json, ablation.md and ablation.png.")],
+    photos: Annotated[Path, typer.Option(help="A manifest folder of captioned photographs, train and val.")],
+    speech: Annotated[Path, typer.Option(help="A manifest folder of said sentences, train and val.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="The checkpoint folder or hub id that gives the trunks; the embedded one if left out."),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Steps of each training.")] = 150,
+    seeds: Annotated[int, typer.Option(help="Trainings of each variant.")] = 3,
+    train_items: Annotated[int, typer.Option(help="Photographs and sentences to train on.")] = 1500,
+    held_out: Annotated[int, typer.Option(help="Photographs and sentences to be found.")] = 250,
+    threads: Annotated[int, typer.Option(help="Threads of the computation.")] = 2,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Take out each mechanism of the paper in turn and train the heads again; goes on where it was stopped."""
+    from model.training.ablation.run import Request, run_ablate
+
+    request = Request(
+        photos, speech, out, steps=steps, seeds=seeds, train_items=train_items, held_out=held_out, threads=threads
+    )
+    run_ablate(request, model, json_output)
+
+
 def main() -> None:
     """Run the model's commands alone; the `htav` script adds those of the other rooms."""
     try:

@@ -44,7 +44,7 @@ def pictures(frames: NDArray[np.uint8], rng: np.random.Generator, *, mirror: boo
     return changed
 
 
-def sound(wave: Waveform, rng: np.random.Generator, babble: list[Waveform] | None = None) -> Waveform:
+def sound(wave: Waveform, rng: np.random.Generator, voices: list[Waveform] | None = None) -> Waveform:
     """Another speed (0.85 to 1.15) and level (+-6 dB); at times a room, a microphone, a noise 20 to -5 dB below."""
     if len(wave) < 2:
         return wave
@@ -54,9 +54,9 @@ def sound(wave: Waveform, rng: np.random.Generator, babble: list[Waveform] | Non
     if rng.random() < 0.5:
         changed = microphone(changed, rng)
     if rng.random() < 0.35:
-        use_babble = bool(babble) and rng.random() < 0.4
+        use_babble = bool(voices) and rng.random() < 0.4
         noise = (
-            _babble(babble or [], len(changed), rng)
+            babble(voices or [], len(changed), rng)
             if use_babble
             else colour(str(rng.choice(NOISES)), len(changed), rng)
         )
@@ -118,13 +118,11 @@ def colour(name: str, samples: int, rng: np.random.Generator) -> Waveform:
     return np.asarray(noise / (noise.std() + 1e-12), np.float32)
 
 
-def _babble(others: list[Waveform], samples: int, rng: np.random.Generator) -> Waveform:
+def babble(others: list[Waveform], samples: int, rng: np.random.Generator) -> Waveform:
     """One to six other voices at once, each repeated to the length."""
     chosen = rng.choice(len(others), size=min(int(rng.integers(1, 7)), len(others)), replace=False)
-    voices = [
-        np.resize(np.roll(others[index], int(rng.integers(len(others[index]) or 1))), samples) for index in chosen
-    ]
-    return np.asarray(np.sum(voices, axis=0), np.float32)
+    heard = [np.resize(np.roll(others[index], int(rng.integers(len(others[index]) or 1))), samples) for index in chosen]
+    return np.asarray(np.sum(heard, axis=0), np.float32)
 
 
 def _fast(samples: int) -> int:

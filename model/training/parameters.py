@@ -14,6 +14,8 @@ TEXT_TRUNK = ("text.embeddings.", "text.layers.")
 FRAME_TRUNK = ("video.trunk.",)
 AUDIO_TRUNK = ("audio.pretrained.",)
 TRUNKS = {"text": TEXT_TRUNK, "frames": FRAME_TRUNK, "audio": AUDIO_TRUNK}
+SCALE_RATE = 10.0
+GRAPH_GATE = re.compile(r"\.graph\.layers\.\d+\.gate$")
 STAGE = re.compile(r"\.(?:blocks|features|layers|layer)\.(\d+)\.")
 
 
@@ -54,14 +56,18 @@ def select(retriever: Retriever, loss: nn.Module, options: Options) -> Trained:
             value.requires_grad_(name in kept)
     everything = [*retriever.named_parameters(), *((f"loss.{name}", value) for name, value in loss.named_parameters())]
     moving = {name: value for name, value in everything if value.requires_grad}
+    frames, text = (_standing(list(_named(retriever, trunk)), moving.keys()) for trunk in (FRAME_TRUNK, TEXT_TRUNK))
+    return Trained(moving, optimizer(moving, options), frames, text)
+
+
+def optimizer(moving: dict[str, nn.Parameter], options: Options) -> AdamW:
+    """AdamW over groups that remember their peak rate."""
     groups = [
         {"params": values, "lr": lr, "peak_lr": lr, "weight_decay": decay}
         for lr, decay, values in _groups(moving, options)
         if values
     ]
-    optimizer = AdamW(groups, betas=(0.9, 0.98), eps=1e-8)
-    frames, text = (_standing(list(_named(retriever, trunk)), moving.keys()) for trunk in (FRAME_TRUNK, TEXT_TRUNK))
-    return Trained(moving, optimizer, frames, text)
+    return AdamW(groups, betas=(0.9, 0.98), eps=1e-8)
 
 
 def _named(retriever: Retriever, prefixes: tuple[str, ...]) -> dict[str, nn.Parameter]:
@@ -93,15 +99,21 @@ def _standing(names: list[str], moving: Set[str]) -> int:
 
 
 def _groups(moving: dict[str, nn.Parameter], options: Options) -> Iterator[tuple[float, float, list[nn.Parameter]]]:
+    """Learning rate, weight decay and weights of each group."""
     trunk = tuple(prefix for prefixes in TRUNKS.values() for prefix in prefixes)
-    for lr, of_trunk in ((options.lr, False), (options.trunk_lr, True)):
-        for decay, matrices in ((options.weight_decay, True), (0.0, False)):
-            yield (
-                lr,
-                decay,
-                [
-                    value
-                    for name, value in moving.items()
-                    if name.startswith(trunk) is of_trunk and (value.dim() > 1) is matrices
-                ],
-            )
+    for matrices, decay in ((True, options.weight_decay), (False, 0.0)):
+        of_kind = {name: value for name, value in moving.items() if (value.dim() > 1) is matrices}
+        old = {name for name in of_kind if name.startswith(trunk)}
+        fast = {name for name in of_kind if is_scale(name, of_kind[name])} - old
+        rates = ((options.lr, of_kind.keys() - old - fast), (options.trunk_lr, old), (SCALE_RATE * options.lr, fast))
+        for lr, names in rates:
+            yield lr, decay, [value for name, value in of_kind.items() if name in names]
+
+
+def is_scale(name: str, value: nn.Parameter) -> bool:
+    """Temperatures, thresholds and gates: single numbers, or one a channel of a gate that starts shut.
+
+    Adam moves every number by about the learning rate a step, however large it is: at the rate of the matrices, a
+    temperature of 0.1 or a scale of 10 stays where it started for a whole run, and with it what it steers.
+    """
+    return value.dim() == 0 or name.endswith(".log_temperature") or bool(GRAPH_GATE.search(name))

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.losses import RetrievalLoss
 from model.training import parameters, schedule
 from model.training.batch import Sense, TrainBatch
 from model.training.devices import moved
 from model.training.options import Options
 from model.training.prepare import loss_weights
+from tests.model.samples import fresh_tiny
 
 
 def test_schedule_goes_up_then_down() -> None:
@@ -56,6 +58,24 @@ def test_last_stages(spec: str, moving: set[str]) -> None:
         assert not found
     if spec == "text-last=2,frames-last=1":
         assert all(name.startswith(tuple(moving)) for name in found)
+
+
+def test_temperatures_thresholds_and_gates_learn_faster_than_matrices() -> None:
+    """Adam moves a number by about the rate: at the matrices' a scale of 10 would stay where it began."""
+    retriever, loss = fresh_tiny(), RetrievalLoss()
+    trained = parameters.select(retriever, loss, Options(("d",), Path("o"), lr=1e-3, trunk_lr=1e-5, train="all"))
+    rate = {id(value): group["lr"] for group in trained.optimizer.param_groups for value in group["params"]}
+    rates = {name: rate[id(value)] for name, value in trained.parameters.items()}
+    assert len(rates) == len(rate) == len(trained.parameters)
+    for name in (
+        "fusion.logit_scale",
+        "fusion.video_text.log_temperature",
+        "text.graph.layers.0.gate",
+        "loss.word_scale",
+    ):
+        assert rates[name] == 1e-2, name
+    assert rates["fusion.audio_text.order.weight"] == rates["text.characters.gate"] == 1e-3
+    assert rates["text.layers.0.query.bias"] == rates["video.trunk.net.conv_stem.weight"] == 1e-5
 
 
 def test_batch_sizes_and_loss_weights_are_read() -> None:

@@ -1,0 +1,133 @@
+"""What each mechanism is for, as a small task: batches to train on, and held-out items to be found among.
+
+A benchmark holds nothing but kept maps and states. Its items are put together by a seed, the same for every variant.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.losses import encode_batch
+from model.retriever import Retriever
+from model.training.ablation.kept import Photograph, Sentence
+from model.training.batch import TrainBatch
+from model.training.wording import IN_ORDER
+
+SHOTS, SHOT_FRAMES = 3, 2  # photographs of a clip of the benchmark `scenes`, and frames of each
+QUERIES, CLIPS = 16, 64  # scored together
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Photographs and sentences of one split."""
+
+    photographs: Sequence[Photograph]
+    sentences: Sequence[Sentence]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A task: how C items become a batch, how many a step takes, and what counts as right."""
+
+    name: str
+    tells: str
+    batch: Callable[[Material, Sequence[int], np.random.Generator], TrainBatch]
+    size: int
+    pairs: bool = False  # the clips come in pairs, and a query need only tell its own from the other
+    spoken: bool = False  # of sentences, not of photographs
+
+
+def _captioned(material: Material, rows: Sequence[int], rng: np.random.Generator) -> TrainBatch:
+    shown = [material.photographs[row] for row in rows]
+    texts = [_one(photograph, rng) for photograph in shown]
+    return TrainBatch(texts, _own(len(rows)), video_features=_film([[photograph] for photograph in shown]))
+
+
+def _scenes(material: Material, rows: Sequence[int], rng: np.random.Generator) -> TrainBatch:
+    """Clips of three photographs, asked for one of them."""
+    films, texts = [], []
+    for row in rows:
+        others = rng.integers(len(material.photographs), size=SHOTS - 1)
+        shots = [material.photographs[row], *(material.photographs[int(other)] for other in others)]
+        films.append([shots[int(place)] for place in rng.permutation(SHOTS)])
+        texts.append(_one(material.photographs[row], rng))
+    frames = [[shot for shot in film for _ in range(SHOT_FRAMES)] for film in films]
+    return TrainBatch(texts, _own(len(rows)), video_features=_film(frames))
+
+
+def _ordered(material: Material, rows: Sequence[int], rng: np.random.Generator) -> TrainBatch:
+    """Pairs of clips that show two photographs in both orders, asked for in order."""
+    films, texts = [], []
+    for row in rows[: len(rows) // 2]:
+        first, last = material.photographs[row], material.photographs[int(rng.integers(len(material.photographs)))]
+        captions = [_one(photograph, rng).strip(" .") for photograph in (first, last)]
+        wording = IN_ORDER[int(rng.integers(len(IN_ORDER)))]
+        films += [[first, first, last, last], [last, last, first, first]]
+        texts += [wording.format(*captions), wording.format(*captions[::-1])]
+    return TrainBatch(texts, _own(len(films)), video_features=_film(films))
+
+
+def _said(material: Material, rows: Sequence[int], _rng: np.random.Generator) -> TrainBatch:
+    said = [material.sentences[row] for row in rows]
+    return TrainBatch([sentence.text for sentence in said], _own(len(rows)), waveforms=[s.clean for s in said])
+
+
+def _in_noise(material: Material, rows: Sequence[int], _rng: np.random.Generator) -> TrainBatch:
+    said = [material.sentences[row] for row in rows]
+    return TrainBatch([sentence.text for sentence in said], _own(len(rows)), waveforms=[s.noisy for s in said])
+
+
+def _one(photograph: Photograph, rng: np.random.Generator) -> str:
+    return photograph.captions[int(rng.integers(len(photograph.captions)))]
+
+
+def _own(size: int) -> Tensor:
+    return torch.eye(size, dtype=torch.bool)
+
+
+def _film(frames: Sequence[Sequence[Photograph]]) -> list[Tensor]:
+    """Clips of equally many photographs as maps, a level [C, T, channels, rows, columns]."""
+    levels = range(len(frames[0][0].maps))
+    return [
+        torch.stack([torch.stack([shot.maps[level] for shot in clip]) for clip in frames]).float() for level in levels
+    ]
+
+
+BENCHMARKS: Final = {
+    benchmark.name: benchmark
+    for benchmark in (
+        Benchmark("photographs", "a caption finds its photograph", _captioned, 48),
+        Benchmark("scenes", "a caption finds the clip that shows it among other scenes", _scenes, 24),
+        Benchmark("order", '"first A, then B" tells A before B from B before A', _ordered, 24, pairs=True),
+        Benchmark("speech", "a sentence finds its recording", _said, 32, spoken=True),
+        Benchmark("noise", "a sentence finds its recording in noise", _in_noise, 32, spoken=True),
+    )
+}
+
+
+@torch.inference_mode()
+def examine(benchmark: Benchmark, retriever: Retriever, material: Material, seed: int) -> float:
+    """Percent of held-out queries that score highest on their own clip among all, or than on the other of its pair."""
+    held = len(material.sentences if benchmark.spoken else material.photographs)
+    batch = benchmark.batch(material, range(held), np.random.default_rng([seed, 7]))
+    clips = encode_batch(retriever, batch)[0]
+    scores = []
+    for start in range(0, len(batch.texts), QUERIES):
+        text = retriever.text(batch.texts[start : start + QUERIES])
+        parts = [
+            retriever.pair_scores(text, clips.rows(slice(first, first + CLIPS))).fused
+            for first in range(0, len(clips), CLIPS)
+        ]
+        scores.append(torch.cat(parts, dim=1))
+    found = torch.cat(scores)
+    own = found.diagonal()
+    if benchmark.pairs:
+        other = found[torch.arange(len(found)), torch.arange(len(found)) ^ 1]
+        right = (own > other).float() + 0.5 * (own == other).float()
+    else:
+        right = ((found > own.unsqueeze(1)).sum(dim=1) == 0).float()
+    return 100.0 * float(right.mean())

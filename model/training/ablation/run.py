@@ -1,0 +1,135 @@
+"""`htav ablate`: train heads with and without each mechanism, and say what each is worth.
+
+Every variant starts from the same kept trunks, with heads drawn by the seed, and sees the same batches for equally many
+steps; only the mechanism is missing. A run that was stopped goes on where it was.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from model.data.batches import BatchSampler
+from model.evaluation.bars import Bars
+from model.losses import LossWeights, RetrievalLoss
+from model.memory import keep_freed_memory
+from model.retriever import Retriever
+from model.training import parameters, schedule
+from model.training.ablation.benchmarks import BENCHMARKS, Benchmark, Material, examine
+from model.training.ablation.kept import Progress, photographs, sentences, with_kept_trunks
+from model.training.ablation.mechanisms import MECHANISMS
+from model.training.ablation.report import write_report
+from model.training.options import Options
+
+RESULTS: Final = "ablation.json"
+CLIP_NORM: Final = 1.0
+LOSSES: Final = LossWeights(ctc=0.0)  # spelling is the trunk's
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to train on, for how long, how often."""
+
+    photos: Path
+    speech: Path
+    out: Path
+    steps: int = 150
+    seeds: int = 3
+    train_items: int = 1500
+    held_out: int = 250
+    lr: float = 1e-3
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One training: a benchmark, the mechanism that is missing (or none), a seed."""
+
+    benchmark: str
+    without: str | None
+    seed: int
+
+
+def variants(seeds: int) -> Iterator[Variant]:
+    """Each benchmark whole, then without each mechanism that is for it; seed by seed, so that a stopped run is fair."""
+    for seed in range(seeds):
+        for benchmark in BENCHMARKS:
+            names = [name for name, mechanism in MECHANISMS.items() if mechanism.benchmark == benchmark]
+            yield from (Variant(benchmark, name, seed) for name in (None, *names))
+
+
+def ablate(request: Request, trained: Retriever, progress: Progress) -> list[dict[str, Any]]:
+    """The accuracy of every variant, in percent; written to `request.out` after each."""
+    keep_freed_memory()
+    torch.set_num_threads(request.threads)
+    request.out.mkdir(parents=True, exist_ok=True)
+    path = request.out / RESULTS
+    setting = {**{n: v for n, v in asdict(request).items() if isinstance(v, int | float)}, "model": trained.fingerprint}
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    rows: list[dict[str, Any]] = kept["runs"] if kept.get("setting") == setting else []
+    wanted = list(variants(request.seeds))
+    missing = [variant for variant in wanted if asdict(variant) not in [_without_figure(row) for row in rows]]
+    if missing:
+        train, held = (_material(request, trained, split, progress) for split in ("train", "val"))
+        for variant in missing:
+            progress("train without each mechanism", len(rows), len(wanted))
+            rows.append(asdict(variant) | {"accuracy": round(_run(variant, request, trained, train, held), 3)})
+            path.write_text(json.dumps({"setting": setting, "runs": rows}, indent=1) + "\n")
+    progress("train without each mechanism", len(wanted), len(wanted))
+    return rows
+
+
+def _without_figure(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "accuracy"}
+
+
+def _material(request: Request, trained: Retriever, split: str, progress: Progress) -> Material:
+    most = request.train_items if split == "train" else request.held_out
+    return Material(
+        photographs(trained, request.photos, split, most, progress),
+        sentences(trained, request.speech, split, most, 0, progress),
+    )
+
+
+def _run(variant: Variant, request: Request, trained: Retriever, train: Material, held: Material) -> float:
+    """Train one variant and look at the held-out items."""
+    benchmark = BENCHMARKS[variant.benchmark]
+    retriever = with_kept_trunks(Retriever.from_preset(trained.config.preset, seed=variant.seed), trained)
+    if variant.without is not None:
+        MECHANISMS[variant.without].remove(retriever)
+    torch.manual_seed(variant.seed)
+    loss = RetrievalLoss(LOSSES)
+    moving = {name: value for name, value in retriever.named_parameters() if value.requires_grad}
+    moving |= {f"loss.{name}": value for name, value in loss.named_parameters()}
+    optimizer = parameters.optimizer(moving, Options((), request.out, lr=request.lr))
+    retriever.train()
+    for step, batch_rows in enumerate(_rows(benchmark, train, variant.seed, request.steps)):
+        schedule.set_rates(optimizer, "one-cycle", step / request.steps)
+        optimizer.zero_grad(set_to_none=True)
+        batch = benchmark.batch(train, batch_rows, np.random.default_rng([variant.seed, 8, step]))
+        total = loss(retriever, batch)["total"]
+        torch.autograd.backward(total)
+        torch.nn.utils.clip_grad_norm_(moving.values(), CLIP_NORM)
+        optimizer.step()
+    return examine(benchmark, retriever.eval(), held, variant.seed)
+
+
+def _rows(benchmark: Benchmark, train: Material, seed: int, steps: int) -> Iterator[Sequence[int]]:
+    items = len(train.sentences if benchmark.spoken else train.photographs)
+    sampler = BatchSampler([items], [benchmark.size], [1.0], seed)
+    for _ in range(steps):
+        yield sampler.next().rows
+
+
+def run_ablate(request: Request, model: Path | str | None, json_output: bool) -> None:
+    """Ablate, and print the rows (`--json`) or the table."""
+    trained = Retriever.embedded() if model is None else Retriever.from_pretrained(model)
+    with Bars(quiet=json_output and not sys.stderr.isatty()) as bars:
+        rows = ablate(request, trained, bars)
+    table = write_report(rows, request.out)
+    sys.stdout.write(json.dumps({"runs": rows}) + "\n" if json_output else table)
