@@ -7,7 +7,6 @@ only listens, or does not mind the order, finds two clips where one is right.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -21,44 +20,14 @@ from model.data.examples import Example, Source, views_of
 from model.data.features import FeatureStore
 from model.data.items import ClipCache
 from model.data.manifest import normalised
-from model.training.batch import Sense, TrainBatch
+from model.training.asked import Part, Shown, ask, ask_wrong, of_sense, silence, truth
+from model.training.batch import TrainBatch
 from model.training.options import TrainingError
-from model.training.wording import Wording, joined_in_order, one_word_changed, seen_and_heard
 
 COMPOSED: Final = "composed"  # the form of a source of such films
-SENSES: Final = ("seen", "heard")
 LONGEST_S: Final = 10.0  # of the windows of the index
 # How often; see where each is used. Half the frames cost half and teach as much, but those of the index must be known.
 FULL, STILL, CUT, SPOKEN, TWO_SOUNDS, BEHIND, CHANGED = 0.3, 0.5, 0.4, 0.7, 0.35, 0.5, 0.3
-
-
-@dataclass(frozen=True)
-class Part:
-    """Pictures or sounds of a clip, one or two of them in order, with what is asked for each."""
-
-    keys: tuple[str, ...]  # what it shows or lets hear, for the truth
-    texts: tuple[str, ...]
-    maps: list[Tensor] | None = None  # a level [T, channels, rows, columns]
-    wave: Waveform | None = None
-    said: bool = False
-    behind: str = ""  # the key of what sounds behind speech
-    behind_text: str = ""
-
-    @property
-    def facts(self) -> frozenset[str]:
-        """Each key, the two in order, and what is behind."""
-        both = {" > ".join(self.keys)} if len(self.keys) > 1 else set()
-        return frozenset({*self.keys, *both, self.behind} - {""})
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A query, and what a clip must show and let hear to answer it. A wrong one is only like that: nothing answers."""
-
-    text: str
-    seen: str = ""
-    heard: str = ""
-    wrong: bool = False
 
 
 class Composer:
@@ -78,22 +47,22 @@ class Composer:
         """One clip for each row of the draw, rounded down to whole squares."""
         rng = np.random.default_rng([self.seed, 5, draw.step, draw.rows[0]])
         frames = self.frames if rng.random() < FULL else max(self.frames // 2, 2)
-        wording = Wording(rng)
-        clips: list[tuple[Part, Part]] = []
+        clips: list[Shown] = []
         photographs = [self.photographs[row] for row in draw.rows]
         for start in range(0, len(photographs) - 3, 4):
             pictures, sounds = self._pictures(photographs[start : start + 4], frames, rng), self._sounds(rng)
             clips += [(seen, heard) for seen in pictures for heard in sounds]
-        asked = [self._ask(seen, heard, rng, wording) for seen, heard in clips]
-        asked += [wrong for seen, heard in clips for wrong in self._wrong(seen, heard, clips, rng, wording)]
+        asked = [ask(*clip, rng) for clip in clips]
+        wrong = [ask_wrong(*clip, clips, rng) for clip in clips if rng.random() < CHANGED]
+        asked += [query for query in wrong if query is not None]
         return TrainBatch(
             texts=[query.text for query in asked],
-            positives=_truth(asked, clips),
+            positives=truth(asked, clips),
             video_features=self._stacked([seen for seen, _ in clips]),
             waveforms=self._waves([heard for _, heard in clips], rng),
             transcripts=[" ".join(heard.texts) if heard.said else None for _, heard in clips],
-            seen=_of_sense("seen", asked, clips),
-            heard=_of_sense("heard", asked, clips),
+            seen=of_sense("seen", asked, clips),
+            heard=of_sense("heard", asked, clips),
         )
 
     # ---- pictures ----------------------------------------------------------------------------------------------------
@@ -124,8 +93,7 @@ class Composer:
 
     @staticmethod
     def _stacked(pictures: Sequence[Part]) -> list[Tensor]:
-        levels = [part.maps for part in pictures if part.maps is not None]
-        return [torch.stack(level) for level in zip(*levels, strict=True)]
+        return [torch.stack(level) for level in zip(*(part.maps for part in pictures), strict=True)]
 
     # ---- sounds ------------------------------------------------------------------------------------------------------
 
@@ -133,8 +101,9 @@ class Composer:
         """Two sound parts of one kind: two sentences, two sounds, or two of either in both orders."""
         spoken = bool(self.speech) and (rng.random() < SPOKEN or not self.effects)
         first, last = self._sound(rng, spoken), self._sound(rng, spoken)
-        if rng.random() < TWO_SOUNDS and first.keys != last.keys:
-            gap = np.zeros(int(SAMPLE_RATE * rng.uniform(0.1, 0.6)), np.float32)
+        gap = np.zeros(int(SAMPLE_RATE * rng.uniform(0.1, 0.6)), np.float32)
+        fits = not spoken or len(first.wave) + len(gap) + len(last.wave) <= LONGEST_S * SAMPLE_RATE
+        if rng.random() < TWO_SOUNDS and first.keys != last.keys and fits:
             return _after(first, last, gap), _after(last, first, gap)
         return self._with_background(first, rng), self._with_background(last, rng)
 
@@ -144,7 +113,7 @@ class Composer:
         _, source = sources[int(rng.choice(len(sources), p=weights / weights.sum()))]
         example = source[int(rng.integers(len(source)))]
         samples = self.cache.sound(example.item, 0, example.spans[0])
-        wave = np.zeros(0, np.float32) if samples is None else samples.astype(np.float32) / 32768.0
+        wave = silence() if samples is None else samples.astype(np.float32) / 32768.0
         sentence = example.item.spoken()
         if spoken and sentence is not None:
             return Part((f"says {normalised(sentence)}",), (sentence,), wave=wave, said=True)
@@ -153,10 +122,10 @@ class Composer:
 
     def _with_background(self, part: Part, rng: np.random.Generator) -> Part:
         """Some speech with a sound behind it, 20 to -5 dB below; what is well heard may be asked for."""
-        if not part.said or not self.effects or rng.random() > BEHIND or part.wave is None or not len(part.wave):
+        if not part.said or not self.effects or rng.random() > BEHIND or not len(part.wave):
             return part
         sound, level = self._sound(rng, spoken=False), float(rng.uniform(-5.0, 20.0))
-        if sound.wave is None or not len(sound.wave):
+        if not len(sound.wave):
             return part
         noise = np.resize(sound.wave, len(part.wave))
         wave = augment.mix(part.wave, noise, level)
@@ -169,39 +138,10 @@ class Composer:
     @staticmethod
     def _waves(sounds: Sequence[Part], rng: np.random.Generator) -> list[Tensor]:
         longest = int(LONGEST_S * SAMPLE_RATE)
-        waves = [np.zeros(0, np.float32) if part.wave is None else part.wave[:longest] for part in sounds]
+        waves = [part.wave[:longest] for part in sounds]
         voices = [wave for part, wave in zip(sounds, waves, strict=True) if part.said and len(wave)]
         changed = [augment.sound(wave, rng, voices) for wave in waves]
         return [torch.from_numpy(np.ascontiguousarray(wave, np.float32)) for wave in changed]
-
-    # ---- queries -----------------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _ask(seen: Part, heard: Part, rng: np.random.Generator, wording: Wording) -> Asked:
-        """One of the queries that the clip answers: what is seen, heard or said, in order, or together."""
-        kind = rng.random()
-        if kind < 0.3:
-            text, key = _one_or_order(seen, rng, wording)
-            return Asked(text, seen=key)
-        if heard.behind and kind < 0.4:
-            return Asked(heard.behind_text, heard=heard.behind)
-        if kind < 0.65:
-            text, key = _one_or_order(heard, rng, wording)
-            return Asked(text, heard=key)
-        (text_seen, key_seen), (text_heard, key_heard) = _one_of(seen, rng), _one_of(heard, rng)
-        return Asked(seen_and_heard(text_seen, text_heard, heard.said, wording), seen=key_seen, heard=key_heard)
-
-    @staticmethod
-    def _wrong(
-        seen: Part, heard: Part, clips: Sequence[tuple[Part, Part]], rng: np.random.Generator, wording: Wording
-    ) -> list[Asked]:
-        """At times, a query that nothing here answers: what is said, or seen, with one word exchanged."""
-        if rng.random() > CHANGED:
-            return []
-        part, sense = (heard, "heard") if heard.said and rng.random() < 0.7 else (seen, "seen")
-        others = [text for pair in clips for other in pair if other.said == part.said for text in other.texts]
-        changed = one_word_changed(part.texts[0], others, wording)
-        return [] if changed is None else [Asked(changed, **{sense: part.keys[0]}, wrong=True)]
 
 
 def composed(sources: Sequence[Source], share: float) -> Source:
@@ -221,41 +161,7 @@ def _spoken(source: Source) -> list[Example]:
 
 
 def _after(first: Part, last: Part, gap: Waveform) -> Part:
-    """Two sounds in a row; the first is cut so that both are heard within a clip."""
-    half = int(LONGEST_S * SAMPLE_RATE / 2)
-    waves = [np.zeros(0, np.float32) if part.wave is None else part.wave for part in (first, last)]
-    if not first.said:
-        waves = [wave[: half - len(gap)] for wave in waves]
-    wave = np.concatenate([waves[0], gap, waves[1]])
+    """Two parts in a row; of sounds that are long only so much that both are heard within a clip."""
+    most = None if first.said else int(LONGEST_S * SAMPLE_RATE / 2) - len(gap)
+    wave = np.concatenate([first.wave[:most], gap, last.wave[:most]])
     return Part(first.keys + last.keys, first.texts + last.texts, wave=wave, said=first.said)
-
-
-def _one_of(part: Part, rng: np.random.Generator) -> tuple[str, str]:
-    """A text of the part and the fact that it asks for."""
-    place = int(rng.integers(len(part.keys)))
-    return part.texts[place], part.keys[place]
-
-
-def _one_or_order(part: Part, rng: np.random.Generator, wording: Wording) -> tuple[str, str]:
-    """The same, or both of two in order."""
-    if len(part.keys) == 1 or rng.random() < 0.3:
-        return _one_of(part, rng)
-    return joined_in_order(part.texts[0], part.texts[1], wording), " > ".join(part.keys)
-
-
-def _truth(asked: Sequence[Asked], clips: Sequence[tuple[Part, Part]], senses: Sequence[str] = SENSES) -> Tensor:
-    """Bool [B, C]: which clip gives the senses what the query asks of them."""
-    facts = [{"seen": seen.facts, "heard": heard.facts} for seen, heard in clips]
-    truth = [
-        [
-            not query.wrong and all(not (key := getattr(query, sense)) or key in found[sense] for sense in senses)
-            for found in facts
-        ]
-        for query in asked
-    ]
-    return torch.tensor(truth, dtype=torch.bool)
-
-
-def _of_sense(sense: str, asked: Sequence[Asked], clips: Sequence[tuple[Part, Part]]) -> Sense:
-    asks = torch.tensor([bool(getattr(query, sense)) for query in asked])
-    return Sense(_truth(asked, clips, [sense]), asks)

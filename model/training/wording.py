@@ -32,33 +32,23 @@ SHORTEST: Final = 4  # letters of a word that is exchanged; shorter ones seldom 
 LENGTHS_APART: Final = 2
 
 
-class Wording:
-    """Draws of templates and words."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
-
-    def one(self, choices: Sequence[str]) -> str:
-        return choices[int(self.rng.integers(len(choices)))]
-
-
-def joined_in_order(first: str, last: str, wording: Wording) -> str:
+def joined_in_order(first: str, last: str, rng: np.random.Generator) -> str:
     """A query for two things, one after the other."""
-    return wording.one(IN_ORDER).format(_clause(first), _clause(last))
+    return _one(IN_ORDER, rng).format(_clause(first), _clause(last))
 
 
-def seen_and_heard(seen: str, heard: str, said: bool, wording: Wording) -> str:
+def seen_and_heard(seen: str, heard: str, said: bool, rng: np.random.Generator) -> str:
     """A query for pictures and sound together."""
-    return wording.one(SAYING if said else SOUNDING).format(_clause(seen), _clause(heard))
+    return _one(SAYING if said else SOUNDING, rng).format(_clause(seen), _clause(heard))
 
 
-def one_word_changed(sentence: str, others: Sequence[str], wording: Wording) -> str | None:
+def one_word_changed(sentence: str, others: Sequence[str], rng: np.random.Generator) -> str | None:
     """The sentence with one word replaced by one of about its length out of the other sentences; None if none fits."""
     words = sentence.split()
     places = [place for place, word in enumerate(words) if len(word) >= SHORTEST and word.isalpha()]
     if not places:
         return None
-    place = places[int(wording.rng.integers(len(places)))]
+    place = places[int(rng.integers(len(places)))]
     known = {word.lower() for word in words}
     fitting = sorted(
         {
@@ -69,7 +59,11 @@ def one_word_changed(sentence: str, others: Sequence[str], wording: Wording) -> 
         }
         - known
     )
-    return " ".join([*words[:place], wording.one(fitting), *words[place + 1 :]]) if fitting else None
+    return " ".join([*words[:place], _one(fitting, rng), *words[place + 1 :]]) if fitting else None
+
+
+def _one(choices: Sequence[str], rng: np.random.Generator) -> str:
+    return choices[int(rng.integers(len(choices)))]
 
 
 def _clause(text: str) -> str:

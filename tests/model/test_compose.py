@@ -19,7 +19,7 @@ from model.training.batch import TrainBatch
 from model.training.compose import COMPOSED, Composer, composed
 from model.training.frozen_frames import freeze_frames
 from model.training.options import TrainingError
-from model.training.wording import Wording, joined_in_order, one_word_changed, seen_and_heard
+from model.training.wording import joined_in_order, one_word_changed, seen_and_heard
 from tests.media_files import tone, write_media
 from tests.model.small_data import SAID, SHAPE, photographs, quiet, write_lines
 
@@ -142,15 +142,15 @@ def test_a_source_is_drawn_for_its_share_and_needs_both(
 
 
 def test_wording() -> None:
-    wording = Wording(np.random.default_rng(0))
-    joined = {joined_in_order("A dog runs .", "A cat sits.", wording) for _ in range(60)}
+    rng = np.random.default_rng(0)
+    joined = {joined_in_order("A dog runs .", "A cat sits.", rng) for _ in range(60)}
     assert "first a dog runs, then a cat sits" in joined and all(
         text.index("dog") < text.index("cat") for text in joined
     )
-    together = {seen_and_heard("A dog.", "hello there", True, wording) for _ in range(60)}
+    together = {seen_and_heard("A dog.", "hello there", True, rng) for _ in range(60)}
     assert len(together) > 3 and all("a dog" in text and "hello there" in text for text in together)
     sentence = "the dog barks loudly"
-    changed = one_word_changed(sentence, ["a goose honks softly"], wording) or ""
+    changed = one_word_changed(sentence, ["a goose honks softly"], rng) or ""
     assert sum(a != b for a, b in zip(changed.split(), sentence.split(), strict=True)) == 1
-    assert one_word_changed("to be or not", ["a goose"], wording) is None
-    assert one_word_changed("barks", ["barks"], wording) is None
+    assert one_word_changed("to be or not", ["a goose"], rng) is None
+    assert one_word_changed("barks", ["barks"], rng) is None

@@ -15,7 +15,7 @@ from model.losses import encode_batch
 from model.retriever import Retriever
 from model.training.ablation.kept import Photograph, Sentence
 from model.training.batch import TrainBatch
-from model.training.wording import IN_ORDER
+from model.training.wording import joined_in_order
 
 SHOTS, SHOT_FRAMES = 3, 2  # photographs of a clip of the benchmark `scenes`, and frames of each
 QUERIES, CLIPS = 16, 64  # scored together
@@ -64,10 +64,9 @@ def _ordered(material: Material, rows: Sequence[int], rng: np.random.Generator) 
     films, texts = [], []
     for row in rows[: len(rows) // 2]:
         first, last = material.photographs[row], material.photographs[int(rng.integers(len(material.photographs)))]
-        captions = [_one(photograph, rng).strip(" .") for photograph in (first, last)]
-        wording = IN_ORDER[int(rng.integers(len(IN_ORDER)))]
+        one, other = _one(first, rng), _one(last, rng)
         films += [[first, first, last, last], [last, last, first, first]]
-        texts += [wording.format(*captions), wording.format(*captions[::-1])]
+        texts += [joined_in_order(one, other, rng), joined_in_order(other, one, rng)]
     return TrainBatch(texts, _own(len(films)), video_features=_film(films))
 
 
