@@ -250,6 +250,9 @@ def calibrate(
     queries: Annotated[int, typer.Option(help="Queries of each folder at most.")] = 500,
     seed: Annotated[int, typer.Option(help="Of the draw of queries.")] = 0,
     plot: Annotated[Path | None, typer.Option(help="Where a reliability diagram goes, a .png or .svg.")] = None,
+    nothing: Annotated[
+        Path | None, typer.Option(help="Queries, one a line, about nothing in the first folder: how many are told so.")
+    ] = None,
 ) -> None:
     """Set the confidence of a checkpoint from queries with and without an answer; prints one JSON document.
 
@@ -257,7 +260,7 @@ def calibrate(
     """
     from model.evaluation.calibrate import run_calibrate
 
-    typer.echo(run_calibrate(checkpoint, data, split, queries, seed, plot))
+    typer.echo(run_calibrate(checkpoint, data, split, queries, seed, plot, nothing))
 
 
 @commands.command()

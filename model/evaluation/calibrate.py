@@ -65,10 +65,12 @@ def calibrate(
     queries: int,
     seed: int,
     plot: Path | None = None,
+    nothing: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Choose evidence and bands of the checkpoint in `folder`, write them into its config.json, and say what they do.
 
+    `nothing` is a file of queries, one a line, about nothing in the first of `data`: they set nothing and are counted.
     Raises ManifestError or EvaluationError when the data give no queries.
     """
     retriever = Retriever.from_pretrained(folder)
@@ -81,7 +83,12 @@ def calibrate(
     bands = fit(found.of(order[:half]))
     config, digests = checkpoint.read_config(folder)
     checkpoint.write_config(folder, dataclasses.replace(config, confidence=bands), digests)
-    return report(bands, found.of(order[half:]), plot)
+    told = report(bands, found.of(order[half:]), plot)
+    if nothing is not None:
+        texts = [line.strip() for line in nothing.read_text(encoding="utf-8").splitlines() if line.strip()]
+        values = nothing_found(retriever, bands, data[0], split, texts, progress)
+        told |= {"nothing_queries": len(texts), "nothing_called_none_percent": _percent(values < bands.low)}
+    return told
 
 
 def outcomes(retriever: Retriever, data: Path, split: str, most: int, seed: int, progress: Progress) -> Outcomes:
@@ -105,6 +112,18 @@ def outcomes(retriever: Retriever, data: Path, split: str, most: int, seed: int,
     vectors = retriever.encode_text([query.text for query in asked]).pooled.double().numpy()
     median = np.asarray([np.median(clip_scores) for clip_scores in by_clip], np.float64)
     return Outcomes(vectors, median, score, right, absent).of(np.flatnonzero(np.isfinite(absent)))
+
+
+def nothing_found(
+    retriever: Retriever, bands: ConfidenceConfig, data: Path, split: str, texts: Sequence[str], progress: Progress
+) -> Scores:
+    """The evidence for the first result of each text [Q] among the items of `data`."""
+    encoded = encode_gallery(load_manifest(data, split), retriever, cache_dir("evaluation"), progress)
+    asked = [Query(text, (), frozenset(), frozenset()) for text in texts]
+    by_clip = score_queries(retriever, asked, encoded, [np.arange(len(encoded.clips))] * len(asked), progress)
+    vectors = retriever.encode_text(list(texts)).pooled.double().numpy()
+    pairs = zip(vectors, by_clip, strict=True)
+    return np.asarray([evidence(bands, query, scores.max(keepdims=True))[0] for query, scores in pairs])
 
 
 def fit(found: Outcomes) -> ConfidenceConfig:
@@ -194,7 +213,13 @@ def _percent(found: Truth) -> float | None:
 
 
 def run_calibrate(
-    folder: Path, data: Sequence[Path], split: str, queries: int, seed: int, plot: Path | None = None
+    folder: Path,
+    data: Sequence[Path],
+    split: str,
+    queries: int,
+    seed: int,
+    plot: Path | None = None,
+    nothing: Path | None = None,
 ) -> str:
     """`htav calibrate`: the document as one line of JSON."""
-    return json.dumps(calibrate(folder, data, split, queries, seed, plot))
+    return json.dumps(calibrate(folder, data, split, queries, seed, plot, nothing))

@@ -8,8 +8,11 @@ import pytest
 
 from model.confidence import band, evidence, usual_score
 from model.config import ConfidenceConfig
-from model.evaluation.calibrate import Outcomes, choose, fit, logistic, report
+from model.evaluation.calibrate import Outcomes, calibrate, choose, fit, logistic, report
 from model.evaluation.reliability import calibration_error
+from model.retriever import Retriever
+from tests.model.samples import fresh_tiny
+from tests.model.small_data import photographs
 
 
 def made(seed: int = 0, count: int = 2000, spread: float = 0.15, gap: float = 0.25) -> Outcomes:
@@ -79,3 +82,18 @@ def test_uncalibrated_evidence_is_the_score_itself() -> None:
     config = ConfidenceConfig()
     assert evidence(config, np.ones(3), np.array([0.2, 0.7])).tolist() == [0.2, 0.7]
     assert [band(config, value) for value in (0.7, 0.5, 0.3, 0.29)] == ["high", "medium", "low", "none"]
+
+
+def test_a_checkpoint_is_calibrated_in_its_config_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTAV_CACHE_DIR", str(tmp_path / "cache"))
+    photographs(tmp_path / "p", 2)
+    fresh_tiny().save_pretrained(tmp_path / "model")
+    before = Retriever.from_pretrained(tmp_path / "model")
+    nothing = tmp_path / "nothing.txt"
+    nothing.write_text("a cat in the green man\n\nthe dog says of\n")
+    told = calibrate(tmp_path / "model", [tmp_path / "p"], "val", 100, 0, tmp_path / "plot.png", nothing)
+    after = Retriever.from_pretrained(tmp_path / "model")
+    assert after.fingerprint == before.fingerprint and after.config.confidence != before.config.confidence
+    assert len(after.config.confidence.usual) == after.config.width + 1
+    assert told["nothing_queries"] == 2 and told["nothing_called_none_percent"] in (0.0, 50.0, 100.0)
+    assert told["queries"] == 8 and (tmp_path / "plot.png").is_file()  # half of sixteen
