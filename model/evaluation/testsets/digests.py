@@ -1,7 +1,8 @@
 """What makes a test set the same set: digests of its queries and of its files, kept in `digests.json` beside this code.
 
 `queries` covers file names, groups and texts, and holds on every machine. `files` also covers the bytes of the media,
-which encoders of another version may write otherwise; it must hold only where those versions are the recorded ones.
+which encoders of another version may write otherwise, and so does numpy on a processor with wider vectors, whose sines
+differ in the last bit. It must hold only where versions and vectors are the recorded ones.
 """
 
 import hashlib
@@ -11,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from model.data.manifest import Item, normalised
 from model.evaluation.testsets.captions import TestSetError
 
@@ -19,8 +22,8 @@ MAKERS = ("av", "espeakng-loader", "numpy", "pillow")
 
 
 def makers() -> dict[str, str]:
-    """The versions of what the bytes of the media depend on."""
-    found = {}
+    """The versions of what the bytes of the media depend on, and the vector instructions that numpy uses here."""
+    found = {"simd": " ".join(np.show_config(mode="dicts")["SIMD Extensions"].get("found", []))}
     for name in MAKERS:
         try:
             found[name] = version(name)
