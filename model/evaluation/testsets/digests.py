@@ -1,8 +1,8 @@
 """What makes a test set the same set: digests of its queries and of its files, kept in `digests.json` beside this code.
 
 `queries` covers file names, groups and texts, and holds on every machine. `files` also covers the bytes of the media,
-which encoders of another version may write otherwise, and so does numpy on a processor with wider vectors, whose sines
-differ in the last bit. It must hold only where versions and vectors are the recorded ones.
+which encoders of another version may write otherwise; and where sounds are computed, another processor rounds another
+last bit. It must hold only where the versions and the processor's vector instructions are the recorded ones.
 """
 
 import hashlib
