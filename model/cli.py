@@ -258,9 +258,11 @@ def calibrate(
 
     One half of the queries sets it, the other half says how good it is.
     """
-    from model.evaluation.calibrate import run_calibrate
+    import json
 
-    typer.echo(run_calibrate(checkpoint, data, split, queries, seed, plot, nothing))
+    from model.evaluation.calibrate import calibrate as run_calibrate
+
+    typer.echo(json.dumps(run_calibrate(checkpoint, data, split, queries, seed, plot, nothing)))
 
 
 @commands.command()

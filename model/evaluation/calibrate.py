@@ -7,7 +7,6 @@ answer to a query about nothing. `medium` and `high` are where first results are
 """
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -210,16 +209,3 @@ def report(bands: ConfidenceConfig, found: Outcomes, plot: Path | None = None) -
 
 def _percent(found: Truth) -> float | None:
     return round(100 * float(found.mean()), 1) if len(found) else None
-
-
-def run_calibrate(
-    folder: Path,
-    data: Sequence[Path],
-    split: str,
-    queries: int,
-    seed: int,
-    plot: Path | None = None,
-    nothing: Path | None = None,
-) -> str:
-    """`htav calibrate`: the document as one line of JSON."""
-    return json.dumps(calibrate(folder, data, split, queries, seed, plot, nothing))
