@@ -144,15 +144,17 @@ class _Answer:
             scored = self._rerank(clips, token_sets)
         ranked = group(scored)
         floor = BANDS.index(self.request.min_confidence)
-        wanted = [clips for clips in ranked if BANDS.index(self._band(clips[0].score)) >= floor]
+        bands = self._bands([clips[0].score for clips in ranked])
+        judged = [(clips, band) for clips, band in zip(ranked, bands, strict=True) if BANDS.index(band) >= floor]
+        wanted = [clips for clips, _ in judged]
         offset = self.cursor.offset if self.cursor else 0
         page = wanted[offset : offset + self.request.limit]
         with self.stages.measure("moments"):
             self.shown = self.library.shown({clips[0].clip.video_id for clips in page})
             moments = self._moments(page)
         results = [
-            self._result(offset + place, clips, moments)
-            for place, clips in enumerate(page, 1)
+            self._result(offset + place, clips, band, moments)
+            for place, (clips, band) in enumerate(judged[offset : offset + len(page)], 1)
             if clips[0].clip.video_id in self.shown  # hidden a moment ago
         ]
         self._judge(scored)
@@ -162,7 +164,7 @@ class _Answer:
             model=self.retriever.name,
             pool=pool,
             degraded=self.degraded,
-            best_confidence=self._band(ranked[0][0].score) if ranked else "none",
+            best_confidence=bands[0] if bands else "none",
             took_ms=self.stages.took(),
             truncated_at=len(scored) if len(scored) < pool.clips else None,
             unknown_words=self.encoded.text.unknown[self.encoded.row],
@@ -212,10 +214,10 @@ class _Answer:
             scored += [Scored(clip, kept, fused, video, audio) for (clip, kept), fused, video, audio in columns]
         return scored
 
-    def _band(self, score: float) -> Band:
-        return cast(Band, self.retriever.confidence(self.encoded.text, self.encoded.row, score))
+    def _bands(self, scores: list[float]) -> list[Band]:
+        return cast(list[Band], self.retriever.confidences(self.encoded.text, self.encoded.row, scores))
 
-    def _result(self, rank: int, clips: list[Scored], moments: dict[str, list[Span]]) -> SearchResult:
+    def _result(self, rank: int, clips: list[Scored], band: Band, moments: dict[str, list[Span]]) -> SearchResult:
         best, shown = clips[0], self.shown[clips[0].clip.video_id]
         return SearchResult(
             rank=rank,
@@ -223,7 +225,7 @@ class _Answer:
             title=shown.title,
             uri=shown.uri,
             score=round(best.score, 6),
-            confidence=self._band(best.score),
+            confidence=band,
             modality_scores=ModalityScores(video=_number(best.video), audio=_number(best.audio)),
             moments=[moment(shown.id, span) for span in moments[shown.id]],
             explanation=self._explanation(best) if self.request.explain else None,

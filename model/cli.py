@@ -251,7 +251,12 @@ def calibrate(
     seed: Annotated[int, typer.Option(help="Of the draw of queries.")] = 0,
     plot: Annotated[Path | None, typer.Option(help="Where a reliability diagram goes, a .png or .svg.")] = None,
     nothing: Annotated[
-        Path | None, typer.Option(help="Queries, one a line, about nothing in the first folder: how many are told so.")
+        Path | None,
+        typer.Option(
+            help="Queries, one a line, about nothing in the first folder: how many are told so.",
+            exists=True,
+            dir_okay=False,
+        ),
     ] = None,
 ) -> None:
     """Set the confidence of a checkpoint from queries with and without an answer; prints one JSON document.

@@ -1,5 +1,6 @@
 """The retriever: one object that encodes queries and clips, shortlists, reranks and explains."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -197,10 +198,10 @@ class Retriever(nn.Module, ModelHubMixin):
         query = text.row(row)
         return explain(self.fusion(query, self.collate([token_set])), query, token_set)
 
-    def confidence(self, text: TextEncoding, row: int, score: float) -> str:
-        """The calibrated band of query `row` and a fused score: high, medium, low or none."""
-        found = evidence(self.config.confidence, text.pooled[row].float().numpy(), np.asarray([score]))
-        return band(self.config.confidence, float(found[0]))
+    def confidences(self, text: TextEncoding, row: int, scores: Sequence[float]) -> list[str]:
+        """The calibrated band of query `row` with each fused score: high, medium, low or none."""
+        found = evidence(self.config.confidence, text.pooled[row].float().numpy(), np.asarray(scores))
+        return [band(self.config.confidence, value) for value in found.tolist()]
 
 
 def _array(scores: Tensor, present: Tensor | None = None) -> Float32:

@@ -38,10 +38,10 @@ class Composer:
     ) -> None:
         """`sources` are those of the run; sounds are drawn by their weights. See `composed` for what they must hold."""
         self.store, self.cache, self.seed, self.frames, self.views = store, cache, seed, frames, views
-        self.photographs = [example for source in sources if source.form == "still" for example in source.examples]
-        sounds = [source for source in sources if source.form == "sound"]
-        self.speech = [(source.weight, said) for source in sounds if (said := _spoken(source))]
-        self.effects = [(source.weight, source.examples) for source in sounds if not _spoken(source)]
+        self.photographs = _photographs(sources)
+        sounds = [(source, _spoken(source)) for source in sources if source.form == "sound"]
+        self.speech = [(source.weight, said) for source, said in sounds if said]
+        self.effects = [(source.weight, source.examples) for source, said in sounds if not said]
 
     def batch(self, draw: Draw) -> TrainBatch:
         """One clip for each row of the draw, rounded down to whole squares."""
@@ -146,7 +146,7 @@ class Composer:
 
 def composed(sources: Sequence[Source], share: float) -> Source:
     """The source of films composed out of others, drawn for this share of steps. Raises TrainingError without parts."""
-    photographs = [example for source in sources if source.form == "still" for example in source.examples]
+    photographs = _photographs(sources)
     if len(photographs) < 4 or not any(source.form == "sound" for source in sources):
         raise TrainingError(
             "films are composed of photographs and sounds, and --data has not both.",
@@ -154,6 +154,10 @@ def composed(sources: Sequence[Source], share: float) -> Source:
         )
     others = sum(source.weight for source in sources)
     return Source(COMPOSED, COMPOSED, share / (1.0 - share) * others, photographs)
+
+
+def _photographs(sources: Sequence[Source]) -> list[Example]:
+    return [example for source in sources if source.form == "still" for example in source.examples]
 
 
 def _spoken(source: Source) -> list[Example]:

@@ -173,7 +173,7 @@ def test_collate_masks_what_is_missing() -> None:
 )
 def test_confidence_bands_come_from_the_config(score: float, band: str) -> None:
     retriever = tiny()
-    assert retriever.confidence(retriever.encode_text(["a dog"]), 0, score) == band
+    assert retriever.confidences(retriever.encode_text(["a dog"]), 0, [score]) == [band]
 
 
 def test_the_same_seed_gives_the_same_network_and_leaves_the_callers_alone() -> None:

@@ -5,6 +5,7 @@ A benchmark holds nothing but kept maps and states. Its items are put together b
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -70,14 +71,10 @@ def _ordered(material: Material, rows: Sequence[int], rng: np.random.Generator) 
     return TrainBatch(texts, _own(len(films)), video_features=_film(films))
 
 
-def _said(material: Material, rows: Sequence[int], _rng: np.random.Generator) -> TrainBatch:
+def _said(material: Material, rows: Sequence[int], _rng: np.random.Generator, *, in_noise: bool) -> TrainBatch:
     said = [material.sentences[row] for row in rows]
-    return TrainBatch([sentence.text for sentence in said], _own(len(rows)), waveforms=[s.clean for s in said])
-
-
-def _in_noise(material: Material, rows: Sequence[int], _rng: np.random.Generator) -> TrainBatch:
-    said = [material.sentences[row] for row in rows]
-    return TrainBatch([sentence.text for sentence in said], _own(len(rows)), waveforms=[s.noisy for s in said])
+    states = [sentence.noisy if in_noise else sentence.clean for sentence in said]
+    return TrainBatch([sentence.text for sentence in said], _own(len(rows)), waveforms=states)
 
 
 def _one(photograph: Photograph, rng: np.random.Generator) -> str:
@@ -102,8 +99,8 @@ BENCHMARKS: Final = {
         Benchmark("photographs", "a caption finds its photograph", _captioned, 48),
         Benchmark("scenes", "a caption finds the clip that shows it among other scenes", _scenes, 24),
         Benchmark("order", '"first A, then B" tells A before B from B before A', _ordered, 24, pairs=True),
-        Benchmark("speech", "a sentence finds its recording", _said, 32, spoken=True),
-        Benchmark("noise", "a sentence finds its recording in noise", _in_noise, 32, spoken=True),
+        Benchmark("speech", "a sentence finds its recording", partial(_said, in_noise=False), 32, spoken=True),
+        Benchmark("noise", "a sentence finds its recording in noise", partial(_said, in_noise=True), 32, spoken=True),
     )
 }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from model.training.ablation.benchmarks import BENCHMARKS
 from model.training.ablation.mechanisms import MECHANISMS
 
 
@@ -36,7 +37,8 @@ def write_report(rows: Sequence[dict[str, Any]], out: Path) -> str:
             f"{np.mean(one['with']):.1f} | {np.mean(one['without']):.1f} | **{np.mean(one['gain']):+.1f}** ({by_seed})"
         )
         lines.append(f"| {name} | {mechanism.equation} | {mechanism.benchmark} | {means} |")
-    table = "\n".join(lines) + "\n"
+    tasks = [f"- {name}: {benchmark.tells}" for name, benchmark in BENCHMARKS.items()]
+    table = "\n".join([*lines, "", *tasks]) + "\n"
     (out / "ablation.md").write_text(table, encoding="utf-8")
     _draw(found, out / "ablation.png")
     return table

@@ -92,7 +92,7 @@ def _material(request: Request, trained: Retriever, split: str, progress: Progre
     most = request.train_items if split == "train" else request.held_out
     return Material(
         photographs(trained, request.photos, split, most, progress),
-        sentences(trained, request.speech, split, most, 0, progress),
+        sentences(trained, request.speech, split, most, progress),
     )
 
 
