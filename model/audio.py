@@ -1,8 +1,8 @@
 """Audio encoder, Eqs 6-8: E_A = LSTM(AST(A)).
 
 Log-mel frames, a convolutional patch stem, a transformer over time-frequency patches (or a pretrained one), frequency
-rows averaged, then a bidirectional LSTM with residual at 12.5 tokens a second. Masks keep every result independent of
-batch mates.
+rows averaged, layers over time alone, then a bidirectional LSTM with residual at 12.5 tokens a second. Masks keep every
+result independent of batch mates.
 """
 
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from model.ast_trunk import AstTrunk
+from model.audio_blocks import PatchStem, TemporalBlock, TransformerBlock, length_mask
 from model.config import AudioConfig
 from model.transforms import log_mel
 
@@ -28,31 +29,6 @@ class AudioTokens(NamedTuple):
     ctc_lengths: Tensor  # [C]
 
 
-class PatchStem(nn.Module):
-    """Log-mel [C, frames, mel] to patches [C, frames / 4, rows, width]: strided convolutions, then bands to rows."""
-
-    def __init__(self, config: AudioConfig) -> None:
-        super().__init__()
-        channels = config.stem_channels
-        self.rows = config.frequency_rows
-        self.first = nn.Conv2d(1, channels, 3, stride=2, padding=1)
-        self.second = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
-        band = config.mel_bins // 4 // self.rows
-        self.project = nn.Linear(2 * channels * band, config.width)
-        self.row_code = nn.Parameter(torch.randn(self.rows, config.width) * 0.02)
-
-    def forward(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        C, frames, mel_bins = mel.shape
-        x = mel.unsqueeze(1)
-        for convolution in (self.first, self.second):
-            x = F.gelu(convolution(x))
-            lengths = (lengths + 1) // 2
-            x = x * length_mask(lengths, x.shape[2])[:, None, :, None]  # what padding would leak through the kernel
-        x = x.permute(0, 2, 1, 3)[..., : mel_bins // 4 // self.rows * self.rows]
-        x = torch.unflatten(x, 3, (self.rows, -1)).transpose(2, 3).flatten(3)  # [C, frames / 4, rows, channels * band]
-        return self.project(x) + self.row_code, lengths
-
-
 class AudioEncoder(nn.Module):
     def __init__(self, config: AudioConfig, width: int) -> None:
         super().__init__()
@@ -63,6 +39,7 @@ class AudioEncoder(nn.Module):
             self.position = nn.Conv1d(config.width, config.width, 15, padding=7, groups=config.width)
             self.blocks = nn.ModuleList(TransformerBlock(config.width, config.heads) for _ in range(config.layers))
             self.norm = nn.LayerNorm(config.width)
+        self.temporal = nn.ModuleList(TemporalBlock(config.width, config.heads) for _ in range(config.temporal_layers))
         self.ctc = nn.Linear(config.width, len(CTC_SYMBOLS))
         self.lstm = nn.LSTM(config.width, config.lstm_hidden, batch_first=True, bidirectional=True)
         self.merge = nn.Linear(2 * config.lstm_hidden, config.width)
@@ -99,10 +76,14 @@ class AudioEncoder(nn.Module):
     def spectral(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 6: log-mel [C, frames, mel] to one state every 40 ms [C, S, width], with valid lengths [C]."""
         if self.pretrained is not None:
-            states: tuple[Tensor, Tensor] = self.pretrained(mel, lengths)
-            return states
-        patches, lengths = self.stem(mel, lengths)
-        return self.spectrogram_transformer(patches, lengths), lengths
+            states, lengths = self.pretrained(mel, lengths)
+        else:
+            patches, lengths = self.stem(mel, lengths)
+            states = self.spectrogram_transformer(patches, lengths)
+        valid = length_mask(lengths, states.shape[1])
+        for block in self.temporal:
+            states = block(states, valid)
+        return states, lengths
 
     def spectrogram_transformer(self, patches: Tensor, lengths: Tensor) -> Tensor:
         """Eq. 6: self-attention over all patches [C, S, rows, width], then the mean over rows [C, S, width]."""
@@ -126,32 +107,6 @@ class AudioEncoder(nn.Module):
             hidden, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=A)
         merged: Tensor = tokens + self.merge(hidden)
         return merged * length_mask(lengths, A).unsqueeze(-1)
-
-
-class TransformerBlock(nn.Module):
-    """Pre-norm self-attention and MLP with a key mask."""
-
-    def __init__(self, width: int, heads: int, mlp_ratio: int = 2) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width))
-
-    def forward(self, x: Tensor, keys: Tensor) -> Tensor:
-        C, S, width = x.shape
-        q, k, v = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        # a row with nothing valid attends everywhere; its output is masked later
-        safe = keys | ~keys.any(dim=1, keepdim=True)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=safe[:, None, None, :])
-        x = x + self.out(attended.transpose(1, 2).flatten(2))
-        x = x + self.mlp(self.norm2(x))
-        return x
-
-
-def length_mask(lengths: Tensor, size: int) -> Tensor:
-    """Lengths [C] to a boolean mask [C, size], true where valid."""
-    return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

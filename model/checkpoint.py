@@ -1,7 +1,8 @@
 """A checkpoint on disk: `config.json` + `model.safetensors` + `tokenizer.json` + `MODEL_CARD.md`.
 
 config.json records the digests of weights, tokenizer and of its own content; the weights' metadata holds the digest of
-the config that they were saved with. Weights are stored as fp16 and computed in fp32. Nothing here unpickles anything.
+the config that they were saved with. Weights are stored as fp16 (`model.storage`) and computed in fp32. Nothing here
+unpickles anything.
 
 A checkpoint is replaced as one: its files are written into a folder of their own, and renaming that folder to `.saved`
 is the moment of change. Only then do they move to their places, and a reader prefers what still waits there, so that a
@@ -19,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model import hub
+from model import hub, storage
 from model.config import RetrieverConfig
 from model.durable import sync
 from model.errors import HtavError
@@ -131,13 +132,9 @@ def read_weights(folder: Path, query_only: bool) -> dict[str, Tensor]:
     try:
         with safe_open(part(folder, WEIGHTS), framework="pt") as file:
             names = [name for name in file.keys() if not query_only or name.startswith(QUERY_PARTS)]  # noqa: SIM118
-            return {name: _widened(file.get_tensor(name)) for name in names}
+            return storage.widened({name: file.get_tensor(name) for name in names})
     except (SafetensorError, OSError) as err:
         raise CheckpointError(f"{folder / WEIGHTS} cannot be read: {err}.", _RESTORE) from err
-
-
-def _widened(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def write(folder: Path, config: RetrieverConfig, state: dict[str, Tensor], tokenizer: str, card: str) -> str:
@@ -147,10 +144,9 @@ def write(folder: Path, config: RetrieverConfig, state: dict[str, Tensor], token
     beside = folder / SAVING
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
-    half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     # One entry alone: safetensors writes several in any order, and the same weights must give the same file.
     metadata = {CONFIG_DIGEST: _digest(_without_bands(config.to_json()))}
-    save_file({name: value.contiguous() for name, value in half.items()}, beside / WEIGHTS, metadata=metadata)
+    save_file(storage.narrowed(state), beside / WEIGHTS, metadata=metadata)
     (beside / TOKENIZER).write_text(tokenizer)
     (beside / WEIGHTS).chmod((beside / TOKENIZER).stat().st_mode)  # safetensors leaves it to this user alone
     (beside / CARD).write_text(card)

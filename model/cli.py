@@ -20,7 +20,7 @@ def model_commands() -> None:
 def synth(
     out: Annotated[Path, typer.Argument(help="The folder to write to; its manifest.jsonl is added to.")],
     kind: Annotated[
-        str, typer.Option(help="utterances, talkers, scenes, photos, or sample (the demo library).")
+        str, typer.Option(help="utterances, talkers, scenes, photos, portraits, shots, or sample (the demo library).")
     ] = "sample",
     count: Annotated[int, typer.Option(help="How many files.")] = 100,
     split: Annotated[str, typer.Option(help="train, val or test: their sentences and voices never meet.")] = "train",

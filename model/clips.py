@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.attention import ClipTokens
-from model.audio import TOKENS_PER_SECOND, AudioEncoder, AudioTokens, length_mask
+from model.audio import TOKENS_PER_SECOND, AudioEncoder, AudioTokens
+from model.audio_blocks import length_mask
 from model.tokens import TokenSet, dequantise, quantise
 from model.video import VideoEncoder
 

@@ -67,7 +67,7 @@ class VideoConfig:
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """Spectrogram transformer and bidirectional LSTM (Eqs 6-8)."""
+    """Spectrogram transformer, layers over time alone, and bidirectional LSTM (Eqs 6-8)."""
 
     width: int
     layers: int
@@ -77,6 +77,7 @@ class AudioConfig:
     stem_channels: int = 32
     lstm_hidden: int = 96
     max_tokens: int = 64
+    temporal_layers: int = 0
     pretrained: str | None = None
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from model.data.augment import Waveform
+from model.data.manifest import normalised
 from model.training.batch import Sense
 from model.training.wording import joined_in_order, one_word_changed, seen_and_heard
 
@@ -23,19 +26,21 @@ def silence() -> Waveform:
 class Part:
     """Pictures or sounds of a clip, one or two of them in order, with what is asked for each."""
 
-    keys: tuple[str, ...]  # what it shows or lets hear, for the truth
+    keys: tuple[str, ...]  # what is asked for, for the truth
     texts: tuple[str, ...]
+    known: tuple[frozenset[str], ...] = ()  # of each, all keys that are true of it, if it answers more than its own
     maps: Sequence[Tensor] = ()  # of pictures: a level [T, channels, rows, columns]
     wave: Waveform = field(default_factory=silence)
     said: bool = False
     behind: str = ""  # the key of what sounds behind speech
     behind_text: str = ""
 
-    @property
+    @cached_property
     def facts(self) -> frozenset[str]:
-        """Each key, the two in order, and what is behind."""
-        both = {" > ".join(self.keys)} if len(self.keys) > 1 else set()
-        return frozenset({*self.keys, *both, self.behind} - {""})
+        """Each key, every two in order, and what is behind."""
+        known = self.known or tuple(frozenset({key}) for key in self.keys)
+        both = {in_order(*pair) for pair in product(*known)} if len(known) > 1 else set()
+        return frozenset({*both, self.behind}.union(*known) - {""})
 
 
 Shown = tuple[Part, Part]  # the pictures and the sound of a clip
@@ -71,7 +76,9 @@ def ask_wrong(seen: Part, heard: Part, clips: Sequence[Shown], rng: np.random.Ge
     part, sense = (heard, "heard") if heard.said and rng.random() < 0.7 else (seen, "seen")
     others = [text for pair in clips for other in pair if other.said == part.said for text in other.texts]
     changed = one_word_changed(part.texts[0], others, rng)
-    return None if changed is None else Asked(changed, **{sense: part.keys[0]}, wrong=True)
+    if changed is None or (sense == "seen" and any(normalised(changed) in shown.facts for shown, _ in clips)):
+        return None  # what is not true of this picture may be true of another
+    return Asked(changed, **{sense: part.keys[0]}, wrong=True)
 
 
 def _one_of(part: Part, rng: np.random.Generator) -> tuple[str, str]:
@@ -84,7 +91,12 @@ def _one_or_order(part: Part, rng: np.random.Generator) -> tuple[str, str]:
     """The same, or both of two in order."""
     if len(part.keys) == 1 or rng.random() < 0.3:
         return _one_of(part, rng)
-    return joined_in_order(part.texts[0], part.texts[1], rng), " > ".join(part.keys)
+    return joined_in_order(part.texts[0], part.texts[1], rng), in_order(*part.keys)
+
+
+def in_order(first: str, last: str) -> str:
+    """The key of two in this order."""
+    return f"{first} > {last}"
 
 
 def truth(asked: Sequence[Asked], clips: Sequence[Shown], senses: Sequence[str] = SENSES) -> Tensor:

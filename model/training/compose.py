@@ -38,17 +38,16 @@ class Composer:
     ) -> None:
         """`sources` are those of the run; sounds are drawn by their weights. See `composed` for what they must hold."""
         self.store, self.cache, self.seed, self.frames, self.views = store, cache, seed, frames, views
-        self.photographs = _photographs(sources)
         sounds = [(source, _spoken(source)) for source in sources if source.form == "sound"]
         self.speech = [(source.weight, said) for source, said in sounds if said]
         self.effects = [(source.weight, source.examples) for source, said in sounds if not said]
 
-    def batch(self, draw: Draw) -> TrainBatch:
-        """One clip for each row of the draw, rounded down to whole squares."""
+    def batch(self, draw: Draw, source: Source) -> TrainBatch:
+        """One clip for each row of the draw, out of the source's photographs, rounded down to whole squares."""
         rng = np.random.default_rng([self.seed, 5, draw.step, draw.rows[0]])
         frames = self.frames if rng.random() < FULL else max(self.frames // 2, 2)
         clips: list[Shown] = []
-        photographs = [self.photographs[row] for row in draw.rows]
+        photographs = [source.examples[row] for row in draw.rows]
         for start in range(0, len(photographs) - 3, 4):
             pictures, sounds = self._pictures(photographs[start : start + 4], frames, rng), self._sounds(rng)
             clips += [(seen, heard) for seen in pictures for heard in sounds]
@@ -88,8 +87,9 @@ class Composer:
             maps = self.store.get([photograph.feature_key(0, int(view)) for view in chosen])
             frames.append([level[:, 0] for level in maps])
         texts = tuple(photograph.texts[int(rng.integers(len(photograph.texts)))] for photograph in photographs)
+        known = tuple(photograph.known for photograph in photographs)
         levels = [torch.cat(parts) for parts in zip(*frames, strict=True)]
-        return Part(tuple(photograph.key for photograph in photographs), texts, maps=levels)
+        return Part(tuple(map(normalised, texts)), texts, known, maps=levels)
 
     @staticmethod
     def _stacked(pictures: Sequence[Part]) -> list[Tensor]:
@@ -144,20 +144,20 @@ class Composer:
         return [torch.from_numpy(np.ascontiguousarray(wave, np.float32)) for wave in changed]
 
 
-def composed(sources: Sequence[Source], share: float) -> Source:
-    """The source of films composed out of others, drawn for this share of steps. Raises TrainingError without parts."""
-    photographs = _photographs(sources)
-    if len(photographs) < 4 or not any(source.form == "sound" for source in sources):
+def composed(sources: Sequence[Source], share: float) -> list[Source]:
+    """The sources of films composed out of others, drawn for this share of steps together.
+
+    There is one for each source of photographs, so that the pictures of a batch are of one kind and hard to tell apart.
+    Raises TrainingError without parts.
+    """
+    stills = [source for source in sources if source.form == "still" and len(source.examples) >= 4]
+    if not stills or not any(source.form == "sound" for source in sources):
         raise TrainingError(
             "films are composed of photographs and sounds, and --data has not both.",
             "Add such a folder, or leave out --compose.",
         )
-    others = sum(source.weight for source in sources)
-    return Source(COMPOSED, COMPOSED, share / (1.0 - share) * others, photographs)
-
-
-def _photographs(sources: Sequence[Source]) -> list[Example]:
-    return [example for source in sources if source.form == "still" for example in source.examples]
+    weight = share / (1.0 - share) * sum(source.weight for source in sources) / len(stills)
+    return [Source(f"{COMPOSED} of {source.name}", COMPOSED, weight, source.examples) for source in stills]
 
 
 def _spoken(source: Source) -> list[Example]:

@@ -69,7 +69,7 @@ class Feed:
         """The tensors of a draw."""
         source = self.sources[draw.source]
         if source.form == COMPOSED and self.composer is not None:
-            return self.composer.batch(draw)
+            return self.composer.batch(draw, source)
         choices = [self._choose(source.examples[row], draw, row) for row in draw.rows]
         waves = None if source.form == "still" else self._waves(choices)
         asked = choices if source.form != "still" else [more for choice in choices for more in self._captions(choice)]

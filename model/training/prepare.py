@@ -20,6 +20,7 @@ from model.training.frozen_frames import freeze_frames
 from model.training.frozen_text import freeze_text_trunk
 from model.training.options import Options, TrainingError
 from model.training.report import Report
+from model.training.start import deepened
 
 
 @dataclass
@@ -47,11 +48,13 @@ def build(options: Options, *, resumed: bool) -> tuple[Retriever, RetrievalLoss]
                 f"{options.init} is of the preset {retriever.config.preset}, not {options.preset}.",
                 f"Give --preset {retriever.config.preset}.",
             )
+        retriever = deepened(retriever, options.seed)
     else:
         pretrained = options.preset != "tiny" and not resumed
         retriever = Retriever.from_preset(options.preset, pretrained=pretrained, seed=options.seed)
     if options.audio_from is not None and not resumed:
-        retriever.audio.load_state_dict(Retriever.from_pretrained(options.audio_from).audio.state_dict())
+        other = deepened(Retriever.from_pretrained(options.audio_from), options.seed)
+        retriever.audio.load_state_dict(other.audio.state_dict())
     return retriever, RetrievalLoss(loss_weights(options.loss))
 
 
@@ -122,7 +125,7 @@ def _composer(
         raise TrainingError("films are composed of kept maps.", "Freeze the trunk's first stages: see --train.")
     views = options.views if options.augment else 1
     composer = Composer(sources, store, cache, seed=options.seed, frames=shape.frames, views=views)
-    sources.append(composed(sources, options.compose))
+    sources += composed(sources, options.compose)
     return composer
 
 

@@ -73,6 +73,8 @@ SOURCES: Final = (
     ),
     Source("talkers", "synth {out} --kind talkers --count 500 --seed 2"),
     Source("scenes", "synth {out} --kind scenes --count 400 --seed 3"),
+    Source("portraits", "synth {out} --kind portraits --count 1200 --seed 51"),
+    Source("shots", "synth {out} --kind shots --count 1000 --seed 52"),
 )
 SPEECH: Final = {
     "open": 3,
@@ -82,6 +84,15 @@ SPEECH: Final = {
     "sky": 0.8,
     "asterisk": 0.15,
     "speech": 0.6,
+}
+PICTURED: Final = {
+    "flickr8k": 3.2,
+    "portraits": 0.5,
+    "shots": 0.5,
+    "sounds": 1,
+    "effects": 1,
+    "talkers": 1.3,
+    "scenes": 1.3,
 }
 HELD_OUT: Final = ("clips", "flickr8k", "speech", "sounds")  # whose val parts confidence is calibrated on
 PICTURES: Final = "--captions 3 --views 3"
@@ -96,9 +107,9 @@ STAGES: Final = (
     Stage(
         "join",
         "--init {work}/see/model --audio-from {work}/spell/model --hours 1.1 --lr 5e-4 --trunk-lr 4e-5 "
-        "--batch-size still=96,sound=40,film=24,composed=24 --average 0.99 --compose 0.42 "
+        "--batch-size still=96,sound=40,film=24,composed=24 --average 0.99 --compose 0.5 "
         f"--train text-last=2 {PICTURES}",
-        {"flickr8k": 3.8, "sounds": 1, "effects": 1, "talkers": 1.7, "scenes": 1.7} | SPEECH,
+        PICTURED | SPEECH,
     ),
 )
 

@@ -2,6 +2,7 @@
 
 import json
 import string
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -38,6 +39,22 @@ def start_from_preset(preset: str, *, pretrained: bool, seed: int) -> Retriever:
     if pretrained:
         load_trunks(retriever)
     return retriever.eval()
+
+
+def deepened(trained: Retriever, seed: int) -> Retriever:
+    """`trained` with as many layers over time in its audio encoder as its preset has now.
+
+    Those that a checkpoint of an earlier version lacks change nothing until they learn.
+    """
+    config = trained.config
+    layers = RetrieverConfig.from_preset(config.preset).audio.temporal_layers
+    if config.audio.temporal_layers >= layers:
+        return trained
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        deeper = Retriever(replace(config, audio=replace(config.audio, temporal_layers=layers)), trained.text.tokenizer)
+    deeper.load_state_dict(deeper.state_dict() | trained.state_dict())
+    return deeper.eval()
 
 
 def load_trunks(retriever: Retriever) -> None:

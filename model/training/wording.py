@@ -15,6 +15,7 @@ IN_ORDER: Final = (
 )
 SAYING: Final = (
     "{0} says {1}",
+    "{0} says: {1}",
     "{0} and somebody says {1}",
     "{0} while somebody says {1}",
     "{0} saying {1}",

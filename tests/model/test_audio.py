@@ -1,5 +1,7 @@
 """The audio encoder: sound alone = sound in any batch, no sound at all, true times, and AST with its own padding."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,8 @@ from model.ast_trunk import WINDOW, AstTrunk, resampling
 from model.audio import CTC_SYMBOLS, AudioEncoder, AudioTokens
 from model.clips import limit_audio
 from model.config import AudioConfig
+from model.retriever import Retriever
+from model.training.start import deepened
 from model.transforms import PADDING, fbank_frames, log_mel
 from tests.model.samples import WIDTH, fresh_tiny, scramble, sound, tiny, wave
 
@@ -178,3 +182,15 @@ def test_limit_is_blind_to_the_batch() -> None:
     n = int(alone_mask.sum())
     assert n == int(mask[0].sum()) == 13
     torch.testing.assert_close(merged[0, :n], alone[0, :n])
+
+
+def test_an_encoder_is_deepened_without_a_change_of_what_it_says() -> None:
+    shallow = replace(tiny().config, audio=replace(tiny().config.audio, temporal_layers=0))
+    with torch.random.fork_rng():
+        trained = Retriever(shallow, tiny().text.tokenizer).eval()
+    deeper = deepened(trained, seed=0)
+    assert deeper.config.audio.temporal_layers == 1 and len(deeper.audio.temporal) == 1
+    with torch.inference_mode():
+        before, after = trained.audio([wave(1.3, 1)]), deeper.audio([wave(1.3, 1)])
+    assert torch.equal(before.tokens, after.tokens) and torch.equal(before.ctc_logits, after.ctc_logits)
+    assert deepened(deeper, seed=0) is deeper

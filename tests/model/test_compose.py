@@ -15,6 +15,7 @@ from model.data.items import ClipCache
 from model.data.manifest import normalised
 from model.losses import RetrievalLoss
 from model.retriever import Retriever
+from model.training.asked import Asked, Part, ask_wrong, in_order, truth
 from model.training.batch import TrainBatch
 from model.training.compose import COMPOSED, Composer, composed
 from model.training.frozen_frames import freeze_frames
@@ -52,7 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Composer, list[Sourc
     assert not compute_features(sources, cache, retriever.video, store, 2, quiet)
     frames = RetrieverConfig.from_preset("tiny").video.frames
     composer = Composer(sources, store, cache, seed=0, frames=frames, views=2)
-    return composer, sources, [composer.batch(draw(step)) for step in range(BATCHES)]
+    return composer, sources, [composer.batch(draw(step), sources[0]) for step in range(BATCHES)]
 
 
 def draw(step: int) -> Draw:
@@ -113,8 +114,8 @@ def test_what_is_said_is_in_the_transcript(made: tuple[Composer, list[Source], l
 def test_the_same_draw_gives_the_same_batch_and_another_step_another(
     made: tuple[Composer, list[Source], list[TrainBatch]],
 ) -> None:
-    composer, _, batches = made
-    again = composer.batch(draw(3))
+    composer, sources, batches = made
+    again = composer.batch(draw(3), sources[0])
     assert again.texts == batches[3].texts and torch.equal(again.positives, batches[3].positives)
     assert all(torch.equal(a, b) for a, b in zip(again.waveforms or [], batches[3].waveforms or [], strict=True))
     levels = zip(again.video_features or [], batches[3].video_features or [], strict=True)
@@ -134,11 +135,29 @@ def test_a_source_is_drawn_for_its_share_and_needs_both(
     made: tuple[Composer, list[Source], list[TrainBatch]],
 ) -> None:
     sources = made[1]
-    source = composed(sources, 0.25)
+    (source,) = composed(sources, 0.25)
     assert source.form == COMPOSED and len(source.examples) == 16
     assert source.weight / (source.weight + sum(s.weight for s in sources)) == pytest.approx(0.25)
+    first, second = composed([*sources, Source("drawn", "still", 1.0, sources[0].examples[:8])], 0.25)
+    assert first.weight == second.weight and len(second.examples) == 8  # each kind of pictures by itself
     with pytest.raises(TrainingError, match="photographs and sounds"):
         composed([source for source in sources if source.form == "sound"], 0.25)
+
+
+def test_a_picture_answers_every_phrase_that_is_true_of_it() -> None:
+    red = Part(("a red cap",), ("a red cap",), (frozenset({"a red cap", "a beach"}),))
+    blue = Part(("a beach",), ("a beach",), (frozenset({"a blue cap", "a beach"}),))
+    both = Part(("a red cap", "a beach"), ("a red cap", "a beach"), (red.known[0], blue.known[0]))
+    clips = [(part, Part(("x",), ("x",))) for part in (red, blue, both)]
+    asked = [Asked("", seen="a red cap"), Asked("", seen="a beach"), Asked("", seen=in_order("a beach", "a blue cap"))]
+    assert truth(asked, clips).tolist() == [[True, False, True], [True, True, True], [False, False, True]]
+
+
+def test_what_is_true_of_another_picture_is_never_asked_as_wrong() -> None:
+    texts = ("a green shirt", "a brown shirt")
+    clips = [(Part((text,), (text,), (frozenset({text}),)), Part(("x",), ("x",))) for text in texts]
+    found = [ask_wrong(*clip, clips, np.random.default_rng(seed)) for clip in clips for seed in range(40)]
+    assert not {query.text for query in found if query is not None} & set(texts)
 
 
 def test_wording() -> None:

@@ -17,6 +17,8 @@ MAKERS = {
     "talkers": ("model.data.synthesis.talkers", "make_talkers"),
     "scenes": ("model.data.synthesis.scenes", "make_scenes"),
     "photos": ("model.data.synthesis.photos", "make_photos"),
+    "portraits": ("model.data.synthesis.stills", "make_portraits"),
+    "shots": ("model.data.synthesis.stills", "make_shots"),
 }
 
 

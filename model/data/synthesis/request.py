@@ -11,8 +11,15 @@ from model.data.synthesis.speech import Engine
 from model.data.synthesis.voices import sexes
 from model.data.synthesis.writer import VIDEO_CODECS, choose_format
 
-Kind = Literal["utterances", "talkers", "scenes", "photos"]
-DEFAULT_TEXTS: dict[Kind, TextKind] = {"utterances": "said", "talkers": "together", "scenes": "all", "photos": "seen"}
+Kind = Literal["utterances", "talkers", "scenes", "photos", "portraits", "shots"]
+DEFAULT_TEXTS: dict[Kind, TextKind] = {
+    "utterances": "said",
+    "talkers": "together",
+    "scenes": "all",
+    "photos": "seen",
+    "portraits": "seen",
+    "shots": "seen",
+}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from model.training.frozen_text import freeze_text_trunk
 from model.transforms import log_mel
 
 TRUNKS: Final = ("text.embeddings.", "text.layers.", "text.characters.", "video.trunk.")
-SOUND_TRUNK: Final = ("audio.stem.", "audio.position.", "audio.blocks.", "audio.norm.")
+SOUND_TRUNK: Final = ("audio.stem.", "audio.position.", "audio.blocks.", "audio.norm.", "audio.temporal.")
 NOISE_DB: Final = (-5.0, 10.0)  # how far the speech of the benchmark `noise` stands above it
 BATCH: Final = 32
 

@@ -10,7 +10,7 @@ from typing import Final
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.audio import length_mask
+from model.audio_blocks import length_mask
 from model.retriever import Retriever
 
 
