@@ -46,20 +46,26 @@ class LossWeights:
 class RetrievalLoss(nn.Module):
     """All terms for one batch.
 
-    `drop` is the chance to hide one modality of a clip that has both; `drop_tokens` that of each picture token, so that
-    no photograph is known by one of them alone.
+    `drop` is the chance to hide one modality of a clip that has both; `drop_tokens` that of each picture token, and
+    `drop_channels` that of each channel of the trunk's maps, so that no photograph is known by one of them alone.
     """
 
-    def __init__(self, weights: LossWeights | None = None, drop: float = 0.2, drop_tokens: float = 0.1) -> None:
+    def __init__(
+        self,
+        weights: LossWeights | None = None,
+        drop: float = 0.2,
+        drop_tokens: float = 0.1,
+        drop_channels: float = 0.25,
+    ) -> None:
         super().__init__()
         self.weights = weights or LossWeights()
-        self.drop, self.drop_tokens = drop, drop_tokens
+        self.drop, self.drop_tokens, self.drop_channels = drop, drop_tokens, drop_channels
         self.word_scale = nn.Parameter(torch.tensor(10.0).log())
 
     def forward(self, retriever: Retriever, batch: TrainBatch) -> dict[str, Tensor]:
         """Named scalars with their sum in "total". Raises ValueError for a batch without pictures and sound."""
         weights = self.weights
-        whole, sound = encode_batch(retriever, batch)
+        whole, sound = encode_batch(retriever, batch, self.drop_channels if self.training else 0.0)
         parts = {} if weights.only_ctc else self.contrast(retriever, batch, whole)
         if sound is not None and batch.transcripts is not None and weights.ctc > 0:
             parts["ctc"] = weights.ctc * ctc_loss(sound, batch.transcripts)
@@ -125,7 +131,9 @@ def order_scores(cosine: Tensor, text: TextEncoding, clips: ClipTokens, gamma: f
     return monotone_score(cosine.flatten(0, 1), text_lengths, audio_lengths, gamma).view(B, C)
 
 
-def encode_batch(retriever: Retriever, batch: TrainBatch) -> tuple[ClipTokens, AudioTokens | None]:
+def encode_batch(
+    retriever: Retriever, batch: TrainBatch, channel_drop: float = 0.0
+) -> tuple[ClipTokens, AudioTokens | None]:
     """The batch's clips as tokens with gradients; what goes into the index is the same but for int8."""
     C, width = batch.positives.shape[1], retriever.config.width
     device = retriever.coarse.logit_scale.device
@@ -139,7 +147,7 @@ def encode_batch(retriever: Retriever, batch: TrainBatch) -> tuple[ClipTokens, A
     if maps is None and batch.frames is not None:
         maps = retriever.video.trunk_features(batch.frames)
     if maps is not None:
-        encoded = retriever.video(maps)
+        encoded = retriever.video(drop_channels(maps, channel_drop) if channel_drop else maps)
         video, video_mask = encoded.tokens, torch.ones_like(encoded.tokens[..., 0], dtype=torch.bool)
         levels = encoded.levels.expand(C, -1)
         places = ((encoded.steps + 0.5) / (encoded.steps.max() + 1)).expand(C, -1)
@@ -167,6 +175,14 @@ def drop_tokens(clips: ClipTokens, chance: float) -> ClipTokens:
     """Hide some picture tokens of each clip, never all that it has."""
     kept = clips.video_mask & (torch.rand(clips.video_mask.shape, device=clips.video_mask.device) >= chance)
     return replace(clips, video_mask=torch.where(kept.any(dim=1, keepdim=True), kept, clips.video_mask))
+
+
+def drop_channels(levels: list[Tensor], chance: float) -> list[Tensor]:
+    """Hide some channels of each clip's maps [C, T, channels, rows, columns], the same in all its frames and places."""
+    return [
+        level * F.dropout(torch.ones_like(level[:, :1, :, :1, :1], dtype=torch.float32), chance).to(level.dtype)
+        for level in levels
+    ]
 
 
 def info_nce(logits: Tensor, positives: Tensor, present: Tensor | None = None, *, dual_softmax: bool = False) -> Tensor:

@@ -94,9 +94,9 @@ class FeatureStore:
         return self.index[key][1]
 
     def _of(self, key: str) -> NDArray[np.float16]:
+        start, count = self.index[key]
         if self._map is None:
             self._map = np.memmap(self.rows_path, np.float16, "r", shape=(self.rows, self.width))
-        start, count = self.index[key]
         return np.asarray(self._map[start : start + count])
 
     def _read_index(self, *, cut: bool = False) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model.data.manifest import MANIFEST, PART_KINDS
+from model.durable import replace_text
 from model.evaluation.evaluate import Progress, Request, Shortlister, evaluate, silent
 from model.evaluation.testsets.build import SETS, USUAL, Given
 from model.retriever import Retriever
@@ -133,7 +134,7 @@ def run_rows(
             options: dict[str, Any] = {"gallery": "split", **row.options}
             document = evaluate(Request(folder, split, **options), retriever, shortlister, progress(command))
             done[command] = {name: found for name, found in document.items() if name != "data"}
-            path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            replace_text(path, json.dumps(report, indent=1) + "\n")
     (out / f"{REPORT}.md").write_text(markdown(rows, report), encoding="utf-8")
     return report
 

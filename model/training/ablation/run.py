@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from model.data.batches import BatchSampler
+from model.durable import replace_text
 from model.evaluation.bars import Bars
 from model.losses import LossWeights, RetrievalLoss
 from model.memory import keep_freed_memory
@@ -79,7 +80,7 @@ def ablate(request: Request, trained: Retriever, progress: Progress) -> list[dic
         for variant in missing:
             progress("train without each mechanism", len(rows), len(wanted))
             rows.append(asdict(variant) | {"accuracy": round(_run(variant, request, trained, train, held), 3)})
-            path.write_text(json.dumps({"setting": setting, "runs": rows}, indent=1) + "\n")
+            replace_text(path, json.dumps({"setting": setting, "runs": rows}, indent=1) + "\n")
     progress("train without each mechanism", len(wanted), len(wanted))
     return rows
 
