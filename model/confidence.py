@@ -1,8 +1,9 @@
 """What a fused score is worth: evidence that a result answers its query, and the band that a user is shown.
 
 The same cosine means much for one query and little for another: "a man" is found a little everywhere. So a score counts
-by itself and by how far it stands above what the query scores by chance, which a linear map of the query vector tells.
-All of it is calibrated (`htav calibrate`) and kept in the checkpoint's config; numpy alone, for the query path.
+by itself and by how far it stands above what the query scores by chance. That is the median of all that the search
+scored; where it scored little, what a linear map of the query vector expects counts too. All of it is calibrated
+(`htav calibrate`) and kept in the checkpoint's config; numpy alone, for the query path.
 """
 
 import numpy as np
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 from model.config import ConfidenceConfig
 
 BANDS = ("high", "medium", "low")
+EXPECTED_WORTH = 10  # scored videos that the expectation counts as many as
 
 Vector = NDArray[np.float64]
 
 
 def usual_score(config: ConfidenceConfig, queries: NDArray[np.floating]) -> Vector:
-    """What each of B queries [B, d] scores by chance, [B]; 0 where that was not calibrated."""
+    """What each of B queries [B, d] is expected to score by chance, [B]; 0 where that was not calibrated."""
     if not config.usual:
         return np.zeros(len(queries))
     weights = np.asarray(config.usual)
@@ -24,11 +26,25 @@ def usual_score(config: ConfidenceConfig, queries: NDArray[np.floating]) -> Vect
     return usual
 
 
-def evidence(config: ConfidenceConfig, query: NDArray[np.floating], scores: NDArray[np.floating]) -> Vector:
-    """The evidence [M] for results with fused scores [M] of one query [d]: log-odds, once it is calibrated."""
-    above = scores - usual_score(config, query[None])[0]
-    found: Vector = config.bias + config.score * np.asarray(scores, np.float64) + config.above * above
+def by_chance(usual: Vector, median: Vector, scored: Vector) -> Vector:
+    """What queries score by chance [B], from what is expected and the medians of so many scored videos, each [B]."""
+    level: Vector = (scored * median + EXPECTED_WORTH * usual) / (scored + EXPECTED_WORTH)
+    return level
+
+
+def weigh(config: ConfidenceConfig, scores: NDArray[np.floating], chance: Vector | float) -> Vector:
+    """The evidence for fused scores, given what scores by chance: log-odds, once it is calibrated."""
+    exact = np.asarray(scores, np.float64)
+    found: Vector = config.bias + config.score * exact + config.above * (exact - chance)
     return found
+
+
+def evidence(config: ConfidenceConfig, query: NDArray[np.floating], scores: NDArray[np.floating]) -> Vector:
+    """The evidence [M] for one query's [d] fused scores [M] of all videos that the search scored."""
+    if not len(scores):
+        return np.zeros(0)
+    median, scored = np.array([np.median(scores)]), np.array([float(len(scores))])
+    return weigh(config, scores, by_chance(usual_score(config, query[None]), median, scored))
 
 
 def band(config: ConfidenceConfig, value: float) -> str:

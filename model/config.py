@@ -85,8 +85,9 @@ class AudioConfig:
 class ConfidenceConfig:
     """Calibrated lower bounds of the evidence for each band (DESIGN section 6).
 
-    Evidence is `bias + score * s + above * (s - u)` of a fused score s, where u = usual[0] + usual[1:] . t / |t| is
-    what the query t scores by chance (`model.confidence`). Uncalibrated it is the score itself.
+    Evidence is `bias + score * s + above * (s - c)` of a fused score s, where c is what the query t scores by chance:
+    the median of what the search scored, and usual[0] + usual[1:] . t / |t| where that is little (`model.confidence`).
+    Uncalibrated it is the score itself.
     """
 
     high: float = 0.6

@@ -3,7 +3,8 @@
 Each query is asked twice: of the gallery as it is, and of the gallery without the items that answer it. The second is a
 query about nothing in the library. One half of the queries, drawn by the seed, sets evidence and bands; the other half
 says how good they are. `low` is where the two mistakes are equally likely: to call a right answer none, and to offer an
-answer to a query about nothing. `medium` and `high` are where first results are right often enough.
+answer to a query whose answer is gone; but it refuses at most one right answer in twelve. `medium` and `high` are where
+first results are right often enough.
 """
 
 import dataclasses
@@ -16,16 +17,18 @@ from numpy.typing import NDArray
 
 from model import checkpoint
 from model.cachedir import cache_dir
-from model.confidence import evidence, unit, usual_score
+from model.confidence import by_chance, evidence, unit, usual_score, weigh
 from model.config import ConfidenceConfig
 from model.data.manifest import load_manifest
-from model.evaluation.evaluate import EvaluationError, Progress, item_scores, score_queries, silent
+from model.evaluation.evaluate import EvaluationError, Float32, Progress, item_scores, score_queries, silent
 from model.evaluation.gallery import encode_gallery
 from model.evaluation.queries import Query, gather_queries
 from model.evaluation.reliability import calibration_error, draw_reliability
 from model.retriever import Retriever
 
 MEDIUM_RIGHT, HIGH_RIGHT = 0.6, 0.85
+REFUSED = 1 / 12  # of right answers, at most
+SCORED = 100  # videos that a search scores, the service's shortlist
 RIDGE = 3.0  # of the map to usual scores, in queries
 NEWTON_STEPS = 50
 
@@ -38,10 +41,12 @@ class Outcomes:
     """What Q queries found."""
 
     queries: Scores  # [Q, d] their vectors
-    median: Scores  # [Q] of the gallery
+    median: Scores  # [Q] of the best hundred
+    scored: Scores  # [Q] how many these are
     score: Scores  # [Q] of the first result
     right: Truth  # [Q] whether it is
     absent: Scores  # [Q] of the first result once the answers are taken out
+    absent_median: Scores  # [Q] of the best hundred then
 
     def joined(self, other: "Outcomes") -> "Outcomes":
         names = [field.name for field in dataclasses.fields(self)]
@@ -52,9 +57,13 @@ class Outcomes:
 
     def weighed(self, config: ConfidenceConfig) -> tuple[Scores, Scores]:
         """The evidence for the first results and for those without the answers, each [Q]."""
-        pairs = zip(self.queries, self.score, self.absent, strict=True)
-        both = np.asarray([evidence(config, query, np.asarray(scores)) for query, *scores in pairs])
-        return both[:, 0], both[:, 1]
+        chance, without = self.chance(config)
+        return weigh(config, self.score, chance), weigh(config, self.absent, without)
+
+    def chance(self, config: ConfidenceConfig) -> tuple[Scores, Scores]:
+        """What each query scores by chance, with the answers in the gallery and without them, each [Q]."""
+        usual = usual_score(config, self.queries)
+        return by_chance(usual, self.median, self.scored), by_chance(usual, self.absent_median, self.scored)
 
 
 def calibrate(
@@ -101,34 +110,44 @@ def outcomes(retriever: Retriever, data: Path, split: str, most: int, seed: int,
     encoded = encode_gallery(items, retriever, cache_dir("evaluation"), progress)
     everything = [np.arange(len(encoded.clips)) for _ in asked]
     by_clip = score_queries(retriever, asked, encoded, everything, progress)
-    score, right, absent = np.zeros(len(asked)), np.zeros(len(asked), bool), np.zeros(len(asked))
+    found = []
     for row, (query, clip_scores) in enumerate(zip(asked, by_clip, strict=True)):
         by_item = item_scores(clip_scores, encoded.item_of, len(items))
-        first = int(by_item.argmax())
-        score[row], right[row] = by_item[first], first in query.relevant
+        first, best = int(by_item.argmax()), _best(by_item)
         by_item[list(query.relevant)] = -np.inf
-        absent[row] = by_item.max()
-    vectors = retriever.encode_text([query.text for query in asked]).pooled.double().numpy()
-    median = np.asarray([np.median(clip_scores) for clip_scores in by_clip], np.float64)
-    return Outcomes(vectors, median, score, right, absent).of(np.flatnonzero(np.isfinite(absent)))
+        without = _best(by_item)
+        if len(without):
+            found.append(
+                (row, np.median(best), len(best), best[0], first in query.relevant, without[0], np.median(without))
+            )
+    rows, median, scored, score, right, absent, absent_median = np.asarray(found, np.float64).reshape(-1, 7).T
+    vectors = retriever.encode_text([query.text for query in asked]).pooled.double().numpy()[rows.astype(int)]
+    return Outcomes(vectors, median, scored, score, right.astype(bool), absent, absent_median)
+
+
+def _best(by_item: Float32) -> Scores:
+    """The scores that a search would have: the best hundred, best first; items without a score are left out."""
+    scores = by_item[np.isfinite(by_item)]
+    return -np.sort(-scores.astype(np.float64))[:SCORED]
 
 
 def nothing_found(
     retriever: Retriever, bands: ConfidenceConfig, data: Path, split: str, texts: Sequence[str], progress: Progress
 ) -> Scores:
     """The evidence for the first result of each text [Q] among the items of `data`."""
-    encoded = encode_gallery(load_manifest(data, split), retriever, cache_dir("evaluation"), progress)
+    items = load_manifest(data, split)
+    encoded = encode_gallery(items, retriever, cache_dir("evaluation"), progress)
     asked = [Query(text, (), frozenset(), frozenset()) for text in texts]
     by_clip = score_queries(retriever, asked, encoded, [np.arange(len(encoded.clips))] * len(asked), progress)
     vectors = retriever.encode_text(list(texts)).pooled.double().numpy()
-    pairs = zip(vectors, by_clip, strict=True)
-    return np.asarray([evidence(bands, query, scores.max(keepdims=True))[0] for query, scores in pairs])
+    best = [_best(item_scores(scores, encoded.item_of, len(items))) for scores in by_clip]
+    return np.asarray([evidence(bands, query, scores)[0] for query, scores in zip(vectors, best, strict=True)])
 
 
 def fit(found: Outcomes) -> ConfidenceConfig:
     """Evidence and bands for these outcomes. Each band is at least as high as the one below it."""
     plain = dataclasses.replace(ConfidenceConfig(), usual=_usual(found))
-    above = [scores - usual_score(plain, found.queries) for scores in (found.score, found.absent)]
+    above = [score - chance for score, chance in zip((found.score, found.absent), found.chance(plain), strict=True)]
     features = np.stack([np.concatenate([found.score, found.absent]), np.concatenate(above)], axis=1)
     truth = np.concatenate([found.right, np.zeros_like(found.right)])
     bias, score, height = logistic(features, truth)
@@ -164,6 +183,8 @@ def logistic(features: Scores, truth: Truth) -> tuple[float, float, float]:
 def choose(first: Scores, right: Truth, absent: Scores) -> tuple[float, float, float]:
     """High, medium and low: bounds for the evidence of first results [Q], whether right, and without an answer [Q]."""
     low = _equal_error(first[right], absent)
+    if right.any():
+        low = min(low, float(np.quantile(first[right], REFUSED)))
     medium = max(low, _where_right(first, right, MEDIUM_RIGHT))
     high = max(medium, _where_right(first, right, HIGH_RIGHT))
     return round(high, 4), round(medium, 4), round(low, 4)

@@ -8,7 +8,7 @@ import pytest
 
 from model.confidence import band, evidence, usual_score
 from model.config import ConfidenceConfig
-from model.evaluation.calibrate import Outcomes, calibrate, choose, fit, logistic, report
+from model.evaluation.calibrate import REFUSED, Outcomes, calibrate, choose, fit, logistic, report
 from model.evaluation.reliability import calibration_error
 from model.retriever import Retriever
 from tests.model.samples import fresh_tiny
@@ -23,14 +23,21 @@ def made(seed: int = 0, count: int = 2000, spread: float = 0.15, gap: float = 0.
     right = rng.random(count) < 0.6
     absent = usual + rng.normal(0.1, 0.05, count)
     score = np.where(right, usual + rng.normal(0.1 + gap, 0.05, count), absent)
-    return Outcomes(queries, usual, score, right, absent)
+    return Outcomes(queries, usual, np.full(count, 100.0), score, right, absent, usual)
 
 
-def test_low_makes_both_mistakes_equally_likely() -> None:
-    found = made()
+def test_low_makes_both_mistakes_equally_likely_where_few_right_answers_are_lost() -> None:
+    found = made(spread=0.08)
     _, _, low = choose(found.score, found.right, found.absent)
     refused, offered = (found.score[found.right] < low).mean(), (found.absent >= low).mean()
-    assert abs(refused - offered) < 0.01 and refused < 0.2
+    assert abs(refused - offered) < 0.01 and refused < REFUSED
+
+
+def test_low_refuses_few_right_answers_however_alike_the_wrong_ones_are() -> None:
+    found = made(gap=0.02)
+    _, _, low = choose(found.score, found.right, found.absent)
+    assert (found.score[found.right] < low).mean() == pytest.approx(REFUSED, abs=0.005)
+    assert (found.absent >= low).mean() > 0.5
 
 
 def test_first_results_above_high_are_right_often_enough() -> None:
@@ -48,6 +55,14 @@ def test_what_a_query_scores_by_chance_is_taken_off() -> None:
     plain = choose(fresh.score, fresh.right, fresh.absent)[-1]
     by_score_alone = 100 * (fresh.absent < plain).mean()
     assert told["absent_called_none_percent"] > by_score_alone + 5 and told["right_called_none_percent"] < 5
+
+
+def test_what_a_search_scored_counts_more_the_more_it_is() -> None:
+    config = ConfidenceConfig(score=0.0, above=1.0, usual=(0.1, 0.0, 0.0))
+    few, many = np.full(2, 0.3), np.full(1000, 0.3)
+    assert evidence(config, np.ones(2), few)[0] == pytest.approx(0.3 - (2 * 0.3 + 10 * 0.1) / 12)
+    assert 0 < evidence(config, np.ones(2), many)[0] < 0.01 < 0.1 < evidence(config, np.ones(2), few)[0]
+    assert evidence(config, np.ones(2), np.zeros(0)).tolist() == []
 
 
 def test_evidence_is_the_log_odds_of_being_right(tmp_path: Path) -> None:
