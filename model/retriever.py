@@ -199,7 +199,7 @@ class Retriever(nn.Module, ModelHubMixin):
         return explain(self.fusion(query, self.collate([token_set])), query, token_set)
 
     def confidences(self, text: TextEncoding, row: int, scores: Sequence[float]) -> list[str]:
-        """The calibrated band (high, medium, low, none) of each of the fused scores, all that a search by query `row` has."""
+        """The calibrated band, high to none, of each of the fused scores [M], all that a search by query `row` has."""
         found = evidence(self.config.confidence, text.pooled[row].float().numpy(), np.asarray(scores))
         return [band(self.config.confidence, value) for value in found.tolist()]
 

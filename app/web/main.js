@@ -9,6 +9,8 @@ import { explain } from "./why.js";
 const EXAMPLES = [
   "a blue drum stands on a stage with red curtains",
   "the meeting moved to Tuesday",
+  "a guitar plays",
+  "the man with short blond hair says: nobody remembered to water the plants",
   "first a drum beats, then rain falls",
 ];
 const DEGRADED = {

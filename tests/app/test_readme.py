@@ -41,6 +41,11 @@ def test_the_readme_says_when_the_first_answer_is(settings: Settings) -> None:
     assert query.start_s <= best.peak_s <= query.end_s
 
 
+def test_the_readme_asks_for_every_kind() -> None:
+    assert {query.kind for query in DEMO_QUERIES} == {"seen", "said", "heard", "together", "order"}
+    assert all(query.text in README and f"`{query.file}`" in README for query in DEMO_QUERIES)
+
+
 def test_the_sample_library_is_the_one_in_the_readme() -> None:
     assert f'"query": "{DEMO_QUERIES[0].text}"' in README
     assert f"The answer is `{DEMO_QUERIES[0].file}`" in README
