@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from model.config import AudioConfig
 
-_REACH = 15  # states, 40 ms each, that a temporal block's convolution spans: about two syllables
+_REACH = 15  # states, 40 ms each, that a temporal block's convolution spans: two or three syllables
 
 
 class PatchStem(nn.Module):

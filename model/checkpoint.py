@@ -210,11 +210,10 @@ def file_digest(path: Path) -> str:
 
 
 def state_digest(state: dict[str, Tensor]) -> str:
-    """The digest of weights that are in memory only, as fp16 as they would be saved."""
+    """The digest of weights that are in memory only, as they would be stored."""
     digest = hashlib.sha256()
-    for name in sorted(state):
-        value = state[name]
-        stored = (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
+    for name, value in sorted(storage.narrowed(state).items()):
+        stored = value.detach().cpu()
         digest.update(name.encode())
         digest.update(stored.view(torch.uint8).numpy().tobytes() if stored.dim() else stored.numpy().tobytes())
     return digest.hexdigest()

@@ -98,7 +98,7 @@ class Retriever(nn.Module, ModelHubMixin):
         return start_from_preset(preset, pretrained=pretrained, seed=seed)
 
     def save_pretrained(self, path: str | Path, **_: Any) -> None:  # type: ignore[override]
-        """Write a self-contained checkpoint folder (safetensors, fp16), replacing an older one in it as a whole."""
+        """Write a self-contained checkpoint folder (`model.storage`), replacing an older one in it as a whole."""
         if self.query_only:
             raise checkpoint.CheckpointError(
                 "a query-only retriever lacks encoders and cannot be saved.", "Load it whole."

@@ -1,6 +1,6 @@
 """How weights are kept on disk: fp16, but the rows of word embeddings as int8 with a scale each.
 
-Saving what was loaded gives the same numbers again.
+Saving what was loaded gives the same numbers again (where a row's largest number is above 0.01).
 """
 
 import torch

@@ -28,7 +28,7 @@ from model.retriever import Retriever
 
 MEDIUM_RIGHT, HIGH_RIGHT = 0.6, 0.85
 REFUSED = 1 / 12  # of right answers, at most
-SCORED = 100  # videos that a search scores, the service's shortlist
+SCORED = 100  # best items whose median counts: about as many as a search scores
 RIDGE = 3.0  # of the map to usual scores, in queries
 NEWTON_STEPS = 50
 
@@ -47,6 +47,7 @@ class Outcomes:
     right: Truth  # [Q] whether it is
     absent: Scores  # [Q] of the first result once the answers are taken out
     absent_median: Scores  # [Q] of the best hundred then
+    absent_scored: Scores  # [Q] how many these are
 
     def joined(self, other: "Outcomes") -> "Outcomes":
         names = [field.name for field in dataclasses.fields(self)]
@@ -63,7 +64,7 @@ class Outcomes:
     def chance(self, config: ConfidenceConfig) -> tuple[Scores, Scores]:
         """What each query scores by chance, with the answers in the gallery and without them, each [Q]."""
         usual = usual_score(config, self.queries)
-        return by_chance(usual, self.median, self.scored), by_chance(usual, self.absent_median, self.scored)
+        return by_chance(usual, self.median, self.scored), by_chance(usual, self.absent_median, self.absent_scored)
 
 
 def calibrate(
@@ -118,11 +119,12 @@ def outcomes(retriever: Retriever, data: Path, split: str, most: int, seed: int,
         without = _best(by_item)
         if len(without):
             found.append(
-                (row, np.median(best), len(best), best[0], first in query.relevant, without[0], np.median(without))
+                (row, np.median(best), len(best), best[0], first in query.relevant)
+                + (without[0], np.median(without), len(without))
             )
-    rows, median, scored, score, right, absent, absent_median = np.asarray(found, np.float64).reshape(-1, 7).T
+    rows, median, scored, score, right, *absent = np.asarray(found, np.float64).reshape(-1, 8).T
     vectors = retriever.encode_text([query.text for query in asked]).pooled.double().numpy()[rows.astype(int)]
-    return Outcomes(vectors, median, scored, score, right.astype(bool), absent, absent_median)
+    return Outcomes(vectors, median, scored, score, right.astype(bool), *absent)
 
 
 def _best(by_item: Float32) -> Scores:

@@ -76,8 +76,11 @@ def ask_wrong(seen: Part, heard: Part, clips: Sequence[Shown], rng: np.random.Ge
     part, sense = (heard, "heard") if heard.said and rng.random() < 0.7 else (seen, "seen")
     others = [text for pair in clips for other in pair if other.said == part.said for text in other.texts]
     changed = one_word_changed(part.texts[0], others, rng)
-    if changed is None or (sense == "seen" and any(normalised(changed) in shown.facts for shown, _ in clips)):
-        return None  # what is not true of this picture may be true of another
+    if changed is None:
+        return None
+    key, place = (said_key(changed), 1) if sense == "heard" else (normalised(changed), 0)
+    if any(key in clip[place].facts for clip in clips):
+        return None  # what is not true of this clip is true of another
     return Asked(changed, **{sense: part.keys[0]}, wrong=True)
 
 
@@ -92,6 +95,11 @@ def _one_or_order(part: Part, rng: np.random.Generator) -> tuple[str, str]:
     if len(part.keys) == 1 or rng.random() < 0.3:
         return _one_of(part, rng)
     return joined_in_order(part.texts[0], part.texts[1], rng), in_order(*part.keys)
+
+
+def said_key(sentence: str) -> str:
+    """The key of a sentence that is said."""
+    return f"says {normalised(sentence)}"
 
 
 def in_order(first: str, last: str) -> str:

@@ -20,12 +20,13 @@ from model.data.examples import Example, Source, views_of
 from model.data.features import FeatureStore
 from model.data.items import ClipCache
 from model.data.manifest import normalised
-from model.training.asked import Part, Shown, ask, ask_wrong, of_sense, silence, truth
+from model.training.asked import Part, Shown, ask, ask_wrong, of_sense, said_key, silence, truth
 from model.training.batch import TrainBatch
 from model.training.options import TrainingError
 
 COMPOSED: Final = "composed"  # the form of a source of such films
 LONGEST_S: Final = 10.0  # of the windows of the index
+OWN_KIND: Final = 64  # photographs of a source from which on its films are composed apart
 # How often; see where each is used. Half the frames cost half and teach as much, but those of the index must be known.
 FULL, STILL, CUT, SPOKEN, TWO_SOUNDS, BEHIND, CHANGED = 0.3, 0.5, 0.4, 0.7, 0.35, 0.5, 0.3
 
@@ -116,7 +117,7 @@ class Composer:
         wave = silence() if samples is None else samples.astype(np.float32) / 32768.0
         sentence = example.item.spoken()
         if spoken and sentence is not None:
-            return Part((f"says {normalised(sentence)}",), (sentence,), wave=wave, said=True)
+            return Part((said_key(sentence),), (sentence,), wave=wave, said=True)
         text = example.texts[int(rng.integers(len(example.texts)))]
         return Part((f"sounds {example.item.relevance_key or normalised(text)}",), (text,), wave=wave)
 
@@ -144,13 +145,18 @@ class Composer:
         return [torch.from_numpy(np.ascontiguousarray(wave, np.float32)) for wave in changed]
 
 
-def composed(sources: Sequence[Source], share: float) -> list[Source]:
+def composed(sources: Sequence[Source], share: float, world: int = 1) -> list[Source]:
     """The sources of films composed out of others, drawn for this share of steps together.
 
-    There is one for each source of photographs, so that the pictures of a batch are of one kind and hard to tell apart.
-    Raises TrainingError without parts.
+    There is one for each source of photographs, drawn alike whatever its weight, so that the pictures of a batch are of
+    one kind and hard to tell apart; where none has many, one for all together. Raises TrainingError without parts, of
+    which each of `world` processes needs a square.
     """
-    stills = [source for source in sources if source.form == "still" and len(source.examples) >= 4]
+    photographs = [source for source in sources if source.form == "still"]
+    stills = [source for source in photographs if len(source.examples) >= max(OWN_KIND, 4 * world)]
+    if not stills:
+        together = [example for source in photographs for example in source.examples]
+        stills = [Source("photographs", "still", 1.0, together)] if len(together) >= 4 * world else []
     if not stills or not any(source.form == "sound" for source in sources):
         raise TrainingError(
             "films are composed of photographs and sounds, and --data has not both.",

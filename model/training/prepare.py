@@ -94,7 +94,7 @@ def prepare(
         _fill(store, retriever, sources, cache, options, report)
     sources = usable(sources)
     validation = _validation(folders, pixels, options, report)
-    composer = _composer(sources, store, cache, shape, options) if options.compose else None
+    composer = _composer(sources, store, cache, shape, options, world) if options.compose else None
     sampler = _sampler(sources, options, report, rank, world)
     feed = Feed(
         sources,
@@ -118,14 +118,14 @@ def _validation(folders: list[Folder], pixels: ClipCache, options: Options, repo
 
 
 def _composer(
-    sources: list[Source], store: FeatureStore | None, cache: ClipCache, shape: Shape, options: Options
+    sources: list[Source], store: FeatureStore | None, cache: ClipCache, shape: Shape, options: Options, world: int
 ) -> Composer:
     """What composes films out of the sources, to which their own is added."""
     if store is None:
         raise TrainingError("films are composed of kept maps.", "Freeze the trunk's first stages: see --train.")
     views = options.views if options.augment else 1
     composer = Composer(sources, store, cache, seed=options.seed, frames=shape.frames, views=views)
-    sources += composed(sources, options.compose)
+    sources += composed(sources, options.compose, world)
     return composer
 
 

@@ -86,7 +86,7 @@ SPEECH: Final = {
     "speech": 0.6,
 }
 PICTURED: Final = {
-    "flickr8k": 3.2,
+    "flickr8k": 4.2,
     "portraits": 0.5,
     "shots": 0.5,
     "sounds": 1,
@@ -107,7 +107,7 @@ STAGES: Final = (
     Stage(
         "join",
         "--init {work}/see/model --audio-from {work}/spell/model --hours 1.1 --lr 5e-4 --trunk-lr 4e-5 "
-        "--batch-size still=96,sound=40,film=24,composed=24 --average 0.99 --compose 0.5 "
+        "--batch-size still=112,sound=40,film=24,composed=24 --average 0.99 --compose 0.5 "
         f"--train text-last=2 {PICTURES}",
         PICTURED | SPEECH,
     ),

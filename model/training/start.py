@@ -54,6 +54,7 @@ def deepened(trained: Retriever, seed: int) -> Retriever:
         torch.manual_seed(seed)
         deeper = Retriever(replace(config, audio=replace(config.audio, temporal_layers=layers)), trained.text.tokenizer)
     deeper.load_state_dict(deeper.state_dict() | trained.state_dict())
+    deeper.card = trained.card
     return deeper.eval()
 
 

@@ -23,7 +23,8 @@ def made(seed: int = 0, count: int = 2000, spread: float = 0.15, gap: float = 0.
     right = rng.random(count) < 0.6
     absent = usual + rng.normal(0.1, 0.05, count)
     score = np.where(right, usual + rng.normal(0.1 + gap, 0.05, count), absent)
-    return Outcomes(queries, usual, np.full(count, 100.0), score, right, absent, usual)
+    scored = np.full(count, 100.0)
+    return Outcomes(queries, usual, scored, score, right, absent, usual, scored)
 
 
 def test_low_makes_both_mistakes_equally_likely_where_few_right_answers_are_lost() -> None:

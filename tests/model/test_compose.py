@@ -15,7 +15,7 @@ from model.data.items import ClipCache
 from model.data.manifest import normalised
 from model.losses import RetrievalLoss
 from model.retriever import Retriever
-from model.training.asked import Asked, Part, ask_wrong, in_order, truth
+from model.training.asked import Asked, Part, ask_wrong, in_order, said_key, truth
 from model.training.batch import TrainBatch
 from model.training.compose import COMPOSED, Composer, composed
 from model.training.frozen_frames import freeze_frames
@@ -138,8 +138,18 @@ def test_a_source_is_drawn_for_its_share_and_needs_both(
     (source,) = composed(sources, 0.25)
     assert source.form == COMPOSED and len(source.examples) == 16
     assert source.weight / (source.weight + sum(s.weight for s in sources)) == pytest.approx(0.25)
-    first, second = composed([*sources, Source("drawn", "still", 1.0, sources[0].examples[:8])], 0.25)
-    assert first.weight == second.weight and len(second.examples) == 8  # each kind of pictures by itself
+    few, many = sources[0].examples[:4], sources[0].examples * 4
+    (source,) = composed([*sources, Source("few", "still", 1.0, few)], 0.25)
+    assert len(source.examples) == 20  # a few strays are no kind of their own
+    kinds = [
+        Source("photos", "still", 3.0, many),
+        Source("drawn", "still", 1.0, many),
+        Source("few", "still", 1.0, few),
+    ]
+    first, second = composed([*kinds, *sources[1:]], 0.25)
+    assert first.weight == second.weight and len(second.examples) == 64  # pictures of one kind are together
+    with pytest.raises(TrainingError, match="photographs and sounds"):
+        composed([Source("few", "still", 1.0, few), *sources[1:]], 0.25, world=2)
     with pytest.raises(TrainingError, match="photographs and sounds"):
         composed([source for source in sources if source.form == "sound"], 0.25)
 
@@ -158,6 +168,14 @@ def test_what_is_true_of_another_picture_is_never_asked_as_wrong() -> None:
     clips = [(Part((text,), (text,), (frozenset({text}),)), Part(("x",), ("x",))) for text in texts]
     found = [ask_wrong(*clip, clips, np.random.default_rng(seed)) for clip in clips for seed in range(40)]
     assert not {query.text for query in found if query is not None} & set(texts)
+
+
+def test_what_another_clip_says_is_never_asked_as_wrong() -> None:
+    said = ("the meeting moved to tuesday", "the meeting moved to thursday")
+    clips = [(Part(("x",), ("x",)), Part((said_key(text),), (text,), said=True)) for text in said]
+    found = [ask_wrong(*clip, clips, np.random.default_rng(seed)) for clip in clips for seed in range(200)]
+    asked = {query.text for query in found if query is not None and query.heard}
+    assert asked and not asked & set(said)
 
 
 def test_wording() -> None:

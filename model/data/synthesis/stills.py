@@ -1,19 +1,19 @@
 """Pictures of drawn people and of drawn shots, with everything that is true of them in short phrases.
 
 A still costs a hundredth of a film. Training puts them under sentences and sounds of its own (`htav train --compose`);
-since the phrases are complete, it also knows which of two pictures a phrase tells apart, and which it does not.
+since every phrase of the kinds below is listed, it also knows which of two pictures one tells apart, and which not.
 """
 
 import random
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 
 from PIL import Image
 
 from model.data.synthesis.faces import MOUTHS, Portrait
-from model.data.synthesis.people import Person, cast
+from model.data.synthesis.people import Person, article, cast
 from model.data.synthesis.record import Description, Item
 from model.data.synthesis.request import Request
 from model.data.synthesis.shots import Shot, draw_shot, shot_frames
@@ -57,18 +57,16 @@ def true_of_person(person: Person) -> list[str]:
     phrases += [f"{a} {feature} {where}" for feature in having]
     for within in dict.fromkeys(f"in {worn.clothes}" for worn in (person, plain)):
         phrases += [f"{a} {within}", f"{a} {within} {where}", *(f"{a} {feature} {within}" for feature in having)]
-    if len(having) > 1:
-        phrases += [f"{a} {having[0]} and {feature.removeprefix('with ')}" for feature in having[1:]]
+    phrases += [f"{a} with {one} and {other}" for one, other in combinations(person.features, 2)]
     whole = person.seen(random.Random(0))[0]  # the other of the two tells how the head moves, which no still shows
     return list(dict.fromkeys([*phrases, whole]))
 
 
 def true_of_shot(shot: Shot) -> list[str]:
     """What may be said of one frame of a shot: the thing, its colour, its place; how it moves no frame tells."""
-    article = "an" if shot.colour[0] in "aeiou" else "a"
-    plain = "an" if shot.noun[0] in "aeiou" else "a"
     weather = {"": [], "rain": [f"{shot.brief} in the rain"], "snow": [f"{shot.brief} while it snows"]}[shot.weather]
-    return [shot.brief, f"{article} {shot.colour} {shot.noun}", f"{plain} {shot.noun} {shot.where}", *weather]
+    coloured, bare = f"{article(shot.colour)} {shot.colour} {shot.noun}", f"{article(shot.noun)} {shot.noun}"
+    return [shot.brief, coloured, f"{bare} {shot.where}", *weather]
 
 
 def _still(request: Request, group: str, index: int, picture: Image.Image, phrases: list[str]) -> Item:

@@ -104,7 +104,7 @@ def _run(variant: Variant, request: Request, trained: Retriever, train: Material
     if variant.without is not None:
         MECHANISMS[variant.without].remove(retriever)
     torch.manual_seed(variant.seed)
-    loss = RetrievalLoss(LOSSES)
+    loss = RetrievalLoss(LOSSES, drop_channels=0.0)
     moving = {name: value for name, value in retriever.named_parameters() if value.requires_grad}
     moving |= {f"loss.{name}": value for name, value in loss.named_parameters()}
     optimizer = parameters.optimizer(moving, Options((), request.out, lr=request.lr))
