@@ -22,7 +22,7 @@ from torch import Tensor
 
 from model import hub, storage
 from model.config import RetrieverConfig
-from model.durable import sync
+from model.durable import replace_text, sync
 from model.errors import HtavError
 from model.tokens import TOKEN_FORMAT
 from model.transforms import TRANSFORM_VERSION
@@ -174,11 +174,7 @@ def write_config(folder: Path, config: RetrieverConfig, digests: dict[str, str])
     """Replace config.json in one step, with its digest. The network may not change: its weights say what it is."""
     target = (folder / CONFIG).resolve()
     _settle(target.parent)
-    beside = target.with_name(f".{CONFIG}.new")
-    beside.write_text(_config_text(config, digests))
-    sync(beside)
-    beside.replace(target)
-    sync(target.parent)
+    replace_text(target, _config_text(config, digests))
 
 
 def _config_text(config: RetrieverConfig, digests: dict[str, str]) -> str:

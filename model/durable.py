@@ -5,11 +5,12 @@ from pathlib import Path
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a file as a whole: whoever reads it, even after a kill, sees the old text or the new."""
+    """Write a file as a whole: whoever reads it, even after a kill or a power cut, sees the old text or the new."""
     beside = path.with_name(f".{path.name}.new")
     beside.write_text(text, encoding="utf-8")
     sync(beside)
     beside.replace(path)
+    sync(path.parent)
 
 
 def sync(path: Path) -> None:

@@ -78,8 +78,8 @@ def ask_wrong(seen: Part, heard: Part, clips: Sequence[Shown], rng: np.random.Ge
     changed = one_word_changed(part.texts[0], others, rng)
     if changed is None:
         return None
-    key, place = (said_key(changed), 1) if sense == "heard" else (normalised(changed), 0)
-    if any(key in clip[place].facts for clip in clips):
+    key = said_key(changed) if sense == "heard" else normalised(changed)
+    if any(key in other.facts for pair in clips for other in pair):
         return None  # what is not true of this clip is true of another
     return Asked(changed, **{sense: part.keys[0]}, wrong=True)
 

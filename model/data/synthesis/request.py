@@ -12,14 +12,7 @@ from model.data.synthesis.voices import sexes
 from model.data.synthesis.writer import VIDEO_CODECS, choose_format
 
 Kind = Literal["utterances", "talkers", "scenes", "photos", "portraits", "shots"]
-DEFAULT_TEXTS: dict[Kind, TextKind] = {
-    "utterances": "said",
-    "talkers": "together",
-    "scenes": "all",
-    "photos": "seen",
-    "portraits": "seen",
-    "shots": "seen",
-}
+DEFAULT_TEXTS: dict[Kind, TextKind] = {"utterances": "said", "talkers": "together", "scenes": "all"}  # others: seen
 
 
 @dataclass(frozen=True)
@@ -80,4 +73,4 @@ class Request:
 
     @property
     def chosen_texts(self) -> TextKind:
-        return self.texts or DEFAULT_TEXTS[self.kind]
+        return self.texts or DEFAULT_TEXTS.get(self.kind, "seen")

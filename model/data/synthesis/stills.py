@@ -16,6 +16,7 @@ from model.data.synthesis.faces import MOUTHS, Portrait
 from model.data.synthesis.people import Person, article, cast
 from model.data.synthesis.record import Description, Item
 from model.data.synthesis.request import Request
+from model.data.synthesis.scenes import even
 from model.data.synthesis.shots import Shot, draw_shot, shot_frames
 from model.data.synthesis.talkers import head_place
 
@@ -37,7 +38,7 @@ def make_portraits(request: Request) -> Iterator[Item]:
 
 def make_shots(request: Request) -> Iterator[Item]:
     """One frame each of drawn shots."""
-    width = round(request.size * ASPECT / 2) * 2
+    width = even(request.size * ASPECT)
     for index in range(request.count):
         dice = random.Random(f"shot still {request.split} {request.seed} {index}")
         shot = draw_shot(dice, request.split)
