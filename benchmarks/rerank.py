@@ -20,8 +20,9 @@ from rich.table import Table
 from model.alignment import alignment_rows, expected_alignment
 from model.attention import ClipTokens
 from model.clips import collate
+from model.coarse import CoarseEncoder
 from model.config import RetrieverConfig
-from model.fusion import CoarseEncoder, FusionHead
+from model.fusion import FusionHead
 from model.text import TextEncoding
 from model.tokens import TokenSet, quantise
 

@@ -115,6 +115,9 @@ def train(
     trained: Annotated[
         str, typer.Option("--train", help="What moves of the trunks: text-last=2,frames-last=1, or all.")
     ] = "text-last=0,frames-last=0",
+    only: Annotated[
+        str, typer.Option(help="Of all that --train lets move, only weights so named: coarse.,video.summary.")
+    ] = "",
     loss: Annotated[str, typer.Option(help="Weights of loss terms: ctc=1,dual_softmax=1.")] = "",
     views: Annotated[int, typer.Option(help="Crops of each photograph kept for a frozen trunk.")] = 4,
     captions: Annotated[int, typer.Option(help="Texts of each photograph in a step.")] = 1,
@@ -139,7 +142,7 @@ def train(
         Options(
             data=tuple(data), out=out, preset=preset, init=init, audio_from=audio_from, steps=steps, epochs=epochs,
             hours=hours, batch_size=batch_size, lr=lr, trunk_lr=trunk_lr, schedule=schedule, weight_decay=weight_decay,
-            clip_norm=clip_norm, accumulate=accumulate, average=average, bf16=bf16, train=trained, loss=loss,
+            clip_norm=clip_norm, accumulate=accumulate, average=average, bf16=bf16, train=trained, only=only, loss=loss,
             views=views, captions=captions, augment=augment, compose=compose, seed=seed, threads=threads,
             validate_every=validate_every, validate_items=validate_items,
             save_minutes=save_minutes, save_every=save_every, resume=resume,

@@ -101,12 +101,15 @@ class ConfidenceConfig:
 
 @dataclass(frozen=True)
 class RetrieverConfig:
+    """The whole. `wide` is the hidden width of the frame summary and of the coarse query for pictures; 0: neither."""
+
     preset: str
     width: int
     text: TextConfig
     video: VideoConfig
     audio: AudioConfig
     dtw_gamma: float = 0.1
+    wide: int = 0
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
 
     @classmethod

@@ -39,13 +39,14 @@ class Explanation:
         return {**self.__dict__, "frames": [{"t_s": time} for time in self.frames]}
 
 
-def relevances(head: FusionHead, text: TextEncoding, clips: ClipTokens, token_sets: list[TokenSet]) -> list[Relevance]:
+def relevances(
+    head: FusionHead, text: TextEncoding, clips: ClipTokens, pairs: PairScores, token_sets: list[TokenSet]
+) -> list[Relevance]:
     """Score every frame and audio token of C clips against one query (text without padding, B = 1) in one pass.
 
     An instant's score is the token-weighted best cosine: over the frame's cells for pictures, and for sound over what
     survives the threshold and the alignment. The two are mixed by the share each modality has in the evidence.
     """
-    pairs = head(text, clips)
     return [_relevance(head, text, clips, pairs, place, token_set) for place, token_set in enumerate(token_sets)]
 
 

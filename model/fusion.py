@@ -1,4 +1,4 @@
-"""Fusion, Eqs 14, 15 and 5: `E_final = E_VT + g E_AT`, a CLS query over it, `score = cos(e_CLS, t)`; coarse vectors."""
+"""Fusion, Eqs 14, 15 and 5: `E_final = E_VT + g E_AT`, a CLS query over it, `score = cos(e_CLS, t)`."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -84,60 +84,3 @@ class FusionHead(nn.Module):
         weights = logits.masked_fill(~text.mask.unsqueeze(1), -1e4).softmax(dim=-1) * text.mask.unsqueeze(1)
         summary = torch.stack([block.pool(weights * gate.unsqueeze(1)) for block, gate in blocks]).sum(dim=0)  # Eq. 14
         return F.cosine_similarity(summary, text.pooled.unsqueeze(1), dim=-1, eps=1e-6)  # Eqs 5, 15
-
-
-class CoarseEncoder(nn.Module):
-    """One vector a modality and one for both, 3 d numbers a clip, so that the shortlist is one inner product."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.video_pool, self.audio_pool = AttentionPool(width), AttentionPool(width)
-        self.fused = nn.Linear(2 * width, width, bias=False)
-        with torch.no_grad():
-            self.fused.weight.copy_(torch.cat([torch.eye(width), torch.eye(width)], dim=1))
-        self.query = nn.Linear(width, 3 * width)
-        with torch.no_grad():
-            self.query.weight.copy_(torch.eye(width).repeat(3, 1))
-            self.query.bias.zero_()
-        self.gate = nn.Linear(width, 3)
-        nn.init.zeros_(self.gate.weight)
-        nn.init.zeros_(self.gate.bias)
-        self.logit_scale = nn.Parameter(torch.tensor(10.0).log())
-
-    def clips(self, clips: ClipTokens) -> Tensor:
-        """[C, 3 d]: video | audio | fused, each L2-normalised, zeros where the modality is missing."""
-        video = self.video_pool(clips.video, clips.video_mask)
-        audio = self.audio_pool(clips.audio, clips.audio_mask)
-        fused = self.fused(torch.cat([video, audio], dim=-1))
-        return torch.cat([_unit(video), _unit(audio), _unit(fused)], dim=-1)
-
-    def queries(self, pooled: Tensor, modalities: tuple[str, ...] = ("video", "audio")) -> Tensor:
-        """Query vectors t [B, d] to [B, 3 d] with the gates multiplied in; `modalities` picks the parts that count."""
-        allowed = torch.tensor(
-            ["video" in modalities, "audio" in modalities, set(modalities) >= {"video", "audio"}], device=pooled.device
-        )
-        gates = self.gate(pooled).masked_fill(~allowed, float("-inf")).softmax(dim=-1)  # [B, 3]
-        parts = _unit(self.query(pooled).unflatten(-1, (3, -1)))
-        vectors: Tensor = (gates.unsqueeze(-1) * parts).flatten(-2)
-        return vectors
-
-
-class AttentionPool(nn.Module):
-    """A learned query's weighted mean of tokens [C, M, d], then a linear map; exactly zero when no token is valid."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.score = nn.Linear(width, 1)
-        nn.init.zeros_(self.score.weight)
-        self.out = nn.Linear(width, width, bias=False)
-        nn.init.eye_(self.out.weight)
-
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        weights = self.score(tokens).squeeze(-1).masked_fill(~mask, -1e4).softmax(dim=-1) * mask
-        pooled: Tensor = self.out((weights.unsqueeze(1) @ tokens).squeeze(1))
-        return pooled
-
-
-def _unit(x: Tensor) -> Tensor:
-    """x / |x| along the last axis, exactly 0 for 0."""
-    return F.normalize(x, dim=-1, eps=1e-6)

@@ -27,6 +27,7 @@ class LossWeights:
 
     fused: float = 1.0
     coarse: float = 0.5
+    coarse_alone: float = 0.25  # the coarse vector of one modality by itself
     distil: float = 0.5
     words: float = 0.5  # late interaction of each block by itself
     alone: float = 0.25  # the head on one modality by itself
@@ -38,9 +39,14 @@ class LossWeights:
     dual_softmax: bool = False
 
     @property
+    def only_coarse(self) -> bool:
+        """Whether nothing needs the fusion of pairs, so that batches may be large."""
+        return self.fused == self.words == self.alone == self.monotone == self.hardest == self.distil == 0
+
+    @property
     def only_ctc(self) -> bool:
         """Whether speech alone is taught, which needs no text encoder and no pairs."""
-        return self.fused == self.coarse == self.words == self.alone == self.monotone == self.cross_clr == 0
+        return self.only_coarse and self.coarse == self.coarse_alone == self.cross_clr == 0
 
 
 class RetrievalLoss(nn.Module):
@@ -77,27 +83,44 @@ class RetrievalLoss(nn.Module):
         weights = self.weights
         text: TextEncoding = retriever.text(batch.texts)
         clips = drop_tokens(drop_modalities(whole, self.drop), self.drop_tokens) if self.training else whole
+        coarse_logits, parts = self.of_coarse(retriever, batch, text, clips)
+        if weights.only_coarse:
+            return parts
         pairs = retriever.pair_scores(text, clips)
         scale = retriever.fusion.logit_scale.exp().clamp(max=_LARGEST_SCALE)
-        coarse = retriever.coarse.queries(text.pooled) @ retriever.coarse.clips(clips).T
-        coarse_logits = retriever.coarse.logit_scale.exp().clamp(max=_LARGEST_SCALE) * coarse
         fused_logits = scale * pairs.fused
         positives = batch.positives
-        parts = {
+        parts |= {
             "fused": weights.fused * info_nce(fused_logits, positives, dual_softmax=weights.dual_softmax),
-            "coarse": weights.coarse * info_nce(coarse_logits, positives),
             "distil": weights.distil * pearson_distillation(fused_logits.detach(), coarse_logits),
             "hardest": weights.hardest * hardest_negative(pairs.fused, positives, weights.margin),
         }
-        if weights.cross_clr > 0:
-            parts["cross_clr"] = weights.cross_clr * cross_clr(text.pooled, retriever.coarse.clips(clips), positives)
-        everything = Sense(positives, torch.ones_like(positives[:, 0]))
-        seen, heard = batch.seen or everything, batch.heard or everything
+        seen, heard = senses(batch)
         parts |= self.per_modality(text, clips, pairs.video_block.affinity, pairs.audio_block, seen, heard)
         if pairs.audio_block is not None and bool(clips.video_mask.any()):
             parts["video_alone"] = weights.alone * of_one_sense(scale * pairs.video, seen, clips.video_mask)
             parts["audio_alone"] = weights.alone * of_one_sense(scale * pairs.audio, heard, clips.audio_mask)
         return parts
+
+    def of_coarse(
+        self, retriever: Retriever, batch: TrainBatch, text: TextEncoding, clips: ClipTokens
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The coarse vectors' logits [B, C], and what is asked of these vectors and of each modality's."""
+        weights, coarse, positives = self.weights, retriever.coarse, batch.positives
+        vectors = coarse.clips(clips)
+        scale = coarse.logit_scale.exp().clamp(max=_LARGEST_SCALE)
+        logits = scale * coarse.queries(text.pooled) @ vectors.T
+        parts = {"coarse": weights.coarse * info_nce(logits, positives)}
+        if weights.cross_clr > 0:
+            parts["cross_clr"] = weights.cross_clr * cross_clr(text.pooled, vectors, positives)
+        alone, (seen, heard) = coarse.compare(text.pooled, clips), senses(batch)
+        if bool(clips.video_mask.any()):
+            loss = of_one_sense(scale * alone.video, seen, clips.video_mask)
+            parts["coarse_seen"] = weights.coarse_alone * loss
+        if bool(clips.audio_mask.any()):
+            loss = of_one_sense(scale * alone.audio, heard, clips.audio_mask)
+            parts["coarse_heard"] = weights.coarse_alone * loss
+        return logits, parts
 
     def per_modality(
         self,
@@ -121,6 +144,12 @@ class RetrievalLoss(nn.Module):
             in_order = scale * order_scores(audio.cosine, text, clips)
             parts["monotone"] = self.weights.monotone * of_one_sense(in_order, heard, clips.audio_mask)
         return parts
+
+
+def senses(batch: TrainBatch) -> tuple[Sense, Sense]:
+    """Which queries ask about pictures and about sound; all of them where the batch does not say."""
+    everything = Sense(batch.positives, torch.ones_like(batch.positives[:, 0]))
+    return batch.seen or everything, batch.heard or everything
 
 
 def order_scores(cosine: Tensor, text: TextEncoding, clips: ClipTokens, gamma: float = 0.05) -> Tensor:

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from model import checkpoint
 from model.attention import ClipTokens
 from model.clips import ClipInput, collate, encode
+from model.coarse import CoarseEncoder, CoarseShare
 from model.confidence import band, evidence
 from model.config import RetrieverConfig
 from model.explain import Explanation, Relevance, explain, relevances
-from model.fusion import CoarseEncoder, FusionHead, PairScores
+from model.fusion import FusionHead, PairScores
 from model.text import TextEncoder, TextEncoding, load_tokenizer
 from model.tokens import TokenSet
 
@@ -42,7 +43,8 @@ class Retriever(nn.Module, ModelHubMixin):
         self.query_only = query_only
         self.text = TextEncoder(config.text, config.width, tokenizer)
         self.fusion = FusionHead(config.width, len(config.video.channels), config.dtw_gamma)
-        self.coarse = CoarseEncoder(config.width)
+        self.coarse = CoarseEncoder(config.width, config.wide)
+        self.late = CoarseShare(config.width) if config.wide else None
         self.cells = sum(rows * columns for rows, columns in config.video.grids)
         self.card = ""
         self._weights_digest: str | None = None
@@ -50,7 +52,7 @@ class Retriever(nn.Module, ModelHubMixin):
             from model.audio import AudioEncoder
             from model.video import VideoEncoder
 
-            self.video = VideoEncoder(config.video, config.width)
+            self.video = VideoEncoder(config.video, config.width, config.wide)
             self.audio = AudioEncoder(config.audio, config.width)
 
     # ---- checkpoints -------------------------------------------------------------------------------------------------
@@ -159,9 +161,15 @@ class Retriever(nn.Module, ModelHubMixin):
         return collate(token_sets, self.cells, self.config.width)
 
     def pair_scores(self, text: TextEncoding, clips: ClipTokens) -> PairScores:
-        """All B x C scores with gradients, for training; see FusionHead."""
+        """All B x C scores with gradients: the fusion's, and the coarse vectors' by their share."""
         pairs: PairScores = self.fusion(text, clips)
-        return pairs
+        if self.late is None:
+            return pairs
+        coarse = self.coarse.compare(text.pooled, clips)
+        share = self.late(text.pooled) * text.mask.any(dim=1, keepdim=True)
+        both = zip((pairs.fused, pairs.video, pairs.audio), coarse, strict=True)
+        fused, video, audio = ((words + share * whole) / (1.0 + share) for words, whole in both)
+        return pairs._replace(fused=fused, video=video, audio=audio)
 
     @torch.inference_mode()
     def rerank(
@@ -172,7 +180,7 @@ class Retriever(nn.Module, ModelHubMixin):
             nothing = np.zeros(0, np.float32)
             return Scores(nothing, nothing, nothing)
         clips = self.collate(token_sets).only(modalities)
-        pairs = self.fusion(text.row(row), clips)
+        pairs = self.pair_scores(text.row(row), clips)
         seen, heard = clips.video_mask.any(dim=1), clips.audio_mask.any(dim=1)
         return Scores(_array(pairs.fused), _array(pairs.video, seen), _array(pairs.audio, heard))
 
@@ -190,13 +198,14 @@ class Retriever(nn.Module, ModelHubMixin):
         """`relevance` of several clips in one pass, which costs little more than one."""
         if not token_sets:
             return []
-        return relevances(self.fusion, text.row(row), self.collate(token_sets).only(modalities), token_sets)
+        query, clips = text.row(row), self.collate(token_sets).only(modalities)
+        return relevances(self.fusion, query, clips, self.pair_scores(query, clips), token_sets)
 
     @torch.inference_mode()
     def explain(self, text: TextEncoding, row: int, token_set: TokenSet) -> Explanation:
         """Attention, alignment and gates behind the score of query `row` with a clip."""
         query = text.row(row)
-        return explain(self.fusion(query, self.collate([token_set])), query, token_set)
+        return explain(self.pair_scores(query, self.collate([token_set])), query, token_set)
 
     def confidences(self, text: TextEncoding, row: int, scores: Sequence[float]) -> list[str]:
         """The calibrated band, high to none, of each of the fused scores [M], all that a search by query `row` has."""

@@ -1,8 +1,8 @@
 """Video encoder, Eq. 1: E_V = FPN(stages(v_1..v_T)).
 
 A backbone with several stages, Video Swin blocks over time, a feature pyramid over the stages, then per frame and level
-a few pooled tokens with cell and time encodings (a cell belongs to one level). This module needs timm or torchvision;
-the query path never loads it.
+a few pooled tokens with cell and time encodings (a cell belongs to one level). What a frame says as a whole is added to
+its coarsest token. This module needs timm or torchvision; the query path never loads it.
 """
 
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from model.config import VideoConfig
 from model.time_code import sinusoid
 from model.transforms import normalise_frames
+from model.video_blocks import FeaturePyramid, FrameSummary, swin_block
 
 
 class VideoTokens(NamedTuple):
@@ -68,28 +69,10 @@ class SwinTrunk(nn.Module):
         return [level.permute(0, 1, 4, 2, 3) for level in maps]
 
 
-class FeaturePyramid(nn.Module):
-    """Top-down pathway with lateral connections (Lin et al. 2017), its 3x3 smoothing depthwise-separable."""
-
-    def __init__(self, levels: int, width: int) -> None:
-        super().__init__()
-        self.smooth = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(width, width, 3, padding=1, groups=width), nn.Conv2d(width, width, 1))
-            for _ in range(levels)
-        )
-
-    def forward(self, laterals: list[Tensor]) -> list[Tensor]:
-        merged = [laterals[-1]]
-        for lateral in reversed(laterals[:-1]):
-            above = F.interpolate(merged[0], size=lateral.shape[-2:], mode="nearest")
-            merged.insert(0, lateral + above)
-        return [level + smooth(level) for level, smooth in zip(merged, self.smooth, strict=True)]
-
-
 class VideoEncoder(nn.Module):
     """Frames to video tokens [C, V, d]; V = time steps x cells, equal for all clips of equally many frames."""
 
-    def __init__(self, config: VideoConfig, width: int) -> None:
+    def __init__(self, config: VideoConfig, width: int, wide: int = 0) -> None:
         super().__init__()
         self.config = config
         swin = config.backbone.startswith("swin3d")
@@ -97,8 +80,9 @@ class VideoEncoder(nn.Module):
         self.laterals = nn.ModuleList(
             nn.Sequential(nn.Linear(channels, width), nn.LayerNorm(width)) for channels in config.channels
         )
-        self.blocks = nn.ModuleList(_swin_block(config, width, index) for index in range(config.swin_blocks))
+        self.blocks = nn.ModuleList(swin_block(config, width, index) for index in range(config.swin_blocks))
         self.pyramid = FeaturePyramid(len(config.channels), width)
+        self.summary = FrameSummary(config.channels, wide, width) if wide else None
         cells = sum(rows * columns for rows, columns in config.grids)
         self.cell_code = nn.Parameter(torch.randn(cells, width) * 0.02)
         self.time_code = nn.Linear(width, width, bias=False)
@@ -134,6 +118,8 @@ class VideoEncoder(nn.Module):
             torch.unflatten(F.adaptive_avg_pool2d(level, cells).flatten(2).transpose(1, 2), 0, (C, T))
             for level, cells in zip(levels, self.config.grids, strict=True)
         ]
+        if self.summary is not None:
+            pooled[-1] = pooled[-1] + self.summary(maps).unsqueeze(2)
         tokens = torch.cat(pooled, dim=2) + self.cell_code  # [C, T, cells, d]
         places = (torch.arange(T, device=tokens.device) + 0.5) / T
         tokens = tokens + self.time_code(sinusoid(places, tokens.shape[-1])).unsqueeze(1)
@@ -144,16 +130,3 @@ class VideoEncoder(nn.Module):
         cells = [rows * columns for rows, columns in self.config.grids]
         of_step = torch.repeat_interleave(torch.arange(len(cells)), torch.tensor(cells)).to(device)
         return of_step.repeat(steps), torch.arange(steps, device=device).repeat_interleave(len(of_step))
-
-
-def _swin_block(config: VideoConfig, width: int, index: int) -> nn.Module:
-    """One Video Swin block (Liu et al. 2022); every second one is shifted by half a window in time."""
-    from torchvision.models.swin_transformer import SwinTransformerBlock
-    from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d
-
-    window = list(config.swin_window)
-    shift = [window[0] // 2, 0, 0] if index % 2 else [0, 0, 0]
-    block: nn.Module = SwinTransformerBlock(
-        width, config.swin_heads, window, shift, mlp_ratio=2.0, attn_layer=ShiftedWindowAttention3d
-    )
-    return block

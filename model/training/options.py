@@ -40,6 +40,7 @@ class Options:
     average: float = 0.0
     bf16: bool = False
     train: str = "text-last=0,frames-last=0"
+    only: str = ""
     views: int = 4
     captions: int = 1
     augment: bool = True

@@ -54,8 +54,13 @@ def select(retriever: Retriever, loss: nn.Module, options: Options) -> Trained:
         kept = _last_stages(list(named), chosen[trunk])
         for name, value in named.items():
             value.requires_grad_(name in kept)
+    only = tuple(filter(None, options.only.replace(" ", "").split(",")))
     everything = [*retriever.named_parameters(), *((f"loss.{name}", value) for name, value in loss.named_parameters())]
+    for name, value in everything if only else ():
+        value.requires_grad_(value.requires_grad and name.startswith(only))
     moving = {name: value for name, value in everything if value.requires_grad}
+    if not moving:
+        raise TrainingError(f"--only {options.only} leaves nothing to learn.", "Name weights as in: coarse.,late.")
     frames, text = (_standing(list(_named(retriever, trunk)), moving.keys()) for trunk in (FRAME_TRUNK, TEXT_TRUNK))
     return Trained(moving, optimizer(moving, options), frames, text)
 

@@ -21,7 +21,9 @@ from model.errors import HtavError
 
 console = Console(stderr=True)
 HTAV: Final = (sys.executable, "-m", "model.cli")
-ONLY_SPELLING: Final = "fused=0,coarse=0,words=0,alone=0,monotone=0,distil=0,hardest=0"
+ONLY_SPELLING: Final = "fused=0,coarse=0,coarse_alone=0,words=0,alone=0,monotone=0,distil=0,hardest=0"
+
+ONLY_SEEN_WHOLE: Final = "coarse_alone=1,fused=0,coarse=0,words=0,alone=0,monotone=0,ctc=0,distil=0,hardest=0"
 
 
 class RecipeError(HtavError):
@@ -105,8 +107,14 @@ STAGES: Final = (
         {"flickr8k": 1.0},
     ),
     Stage(
+        "look",
+        f"--init {{work}}/see/model --hours 0.25 --lr 1e-3 --batch-size 512 --loss {ONLY_SEEN_WHOLE} "
+        "--only video.summary,coarse.widened,coarse.video_pool --views 3",
+        {"flickr8k": 1.0},
+    ),
+    Stage(
         "join",
-        "--init {work}/see/model --audio-from {work}/spell/model --hours 1.1 --lr 5e-4 --trunk-lr 4e-5 "
+        "--init {work}/look/model --audio-from {work}/spell/model --hours 1.1 --lr 5e-4 --trunk-lr 4e-5 "
         "--batch-size still=112,sound=40,film=24,composed=24 --average 0.99 --compose 0.5 "
         f"--train text-last=2 {PICTURES}",
         PICTURED | SPEECH,
@@ -203,7 +211,7 @@ def main(
     without: Annotated[list[str] | None, typer.Option(help="A source to leave out; repeat it.")] = None,
     processes: Annotated[int, typer.Option(help="Processes that train together, one a core.")] = 1,
 ) -> None:
-    """Make the sources, train in three stages, calibrate."""
+    """Make the sources, train in four stages, calibrate."""
     console.print(f"the checkpoint is in {Recipe(data, work, without or (), processes).run()}")
 
 

@@ -42,17 +42,19 @@ def start_from_preset(preset: str, *, pretrained: bool, seed: int) -> Retriever:
 
 
 def deepened(trained: Retriever, seed: int) -> Retriever:
-    """`trained` with as many layers over time in its audio encoder as its preset has now.
+    """`trained` with as many layers over time in its audio encoder, and as wide branches, as its preset has now.
 
     Those that a checkpoint of an earlier version lacks change nothing until they learn.
     """
     config = trained.config
-    layers = RetrieverConfig.from_preset(config.preset).audio.temporal_layers
-    if config.audio.temporal_layers >= layers:
+    now = RetrieverConfig.from_preset(config.preset)
+    layers, wide = max(config.audio.temporal_layers, now.audio.temporal_layers), config.wide or now.wide
+    grown = replace(config, wide=wide, audio=replace(config.audio, temporal_layers=layers))
+    if grown == config:
         return trained
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        deeper = Retriever(replace(config, audio=replace(config.audio, temporal_layers=layers)), trained.text.tokenizer)
+        deeper = Retriever(grown, trained.text.tokenizer)
     deeper.load_state_dict(deeper.state_dict() | trained.state_dict())
     deeper.card = trained.card
     return deeper.eval()

@@ -8,12 +8,12 @@ import torch
 
 from model.ast_trunk import WINDOW, AstTrunk, resampling
 from model.audio import CTC_SYMBOLS, AudioEncoder, AudioTokens
-from model.clips import limit_audio
+from model.clips import collate, limit_audio
 from model.config import AudioConfig
 from model.retriever import Retriever
 from model.training.start import deepened
 from model.transforms import PADDING, fbank_frames, log_mel
-from tests.model.samples import WIDTH, fresh_tiny, scramble, sound, tiny, wave
+from tests.model.samples import CELLS, WIDTH, fresh_tiny, pictures, query, scramble, sound, tiny, token_set, wave
 
 SMALL_AST = AudioConfig(32, 1, 2, mel_bins=128, frequency_rows=12, lstm_hidden=16, pretrained="some/ast")
 
@@ -185,12 +185,19 @@ def test_limit_is_blind_to_the_batch() -> None:
 
 
 def test_an_encoder_is_deepened_without_a_change_of_what_it_says() -> None:
-    shallow = replace(tiny().config, audio=replace(tiny().config.audio, temporal_layers=0))
+    shallow = replace(tiny().config, wide=0, audio=replace(tiny().config.audio, temporal_layers=0))
     with torch.random.fork_rng():
         trained = Retriever(shallow, tiny().text.tokenizer).eval()
     deeper = deepened(trained, seed=0)
     assert deeper.config.audio.temporal_layers == 1 and len(deeper.audio.temporal) == 1
     with torch.inference_mode():
         before, after = trained.audio([wave(1.3, 1)]), deeper.audio([wave(1.3, 1)])
+        shown = torch.from_numpy(pictures(4).transpose(0, 3, 1, 2)[None].copy())
+        maps = trained.video.trunk_features(shown)
+        assert torch.equal(trained.video(maps).tokens, deeper.video(maps).tokens)
+        clips = collate([token_set(1), token_set(2)], CELLS, WIDTH)
+        text = query([4, 2])
+        assert torch.equal(trained.pair_scores(text, clips).fused, deeper.pair_scores(text, clips).fused)
+        assert torch.equal(trained.coarse.queries(text.pooled), deeper.coarse.queries(text.pooled))
     assert torch.equal(before.tokens, after.tokens) and torch.equal(before.ctc_logits, after.ctc_logits)
     assert deepened(deeper, seed=0) is deeper

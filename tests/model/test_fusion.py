@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from model.attention import ClipTokens
 from model.clips import collate, step_places
-from model.fusion import CoarseEncoder, FusionHead
+from model.coarse import CoarseEncoder, CoarseShare
+from model.fusion import FusionHead
 from model.text import TextEncoding
 from model.tokens import TokenSet, dequantise
 from tests.model import slow_reference
@@ -34,9 +35,8 @@ def fuse(
     """Fused, video and audio scores [B, C]; `pad` adds that many invalid video and audio tokens, full of noise."""
     clips = padded(collate(list(token_sets), CELLS, WIDTH), *pad)
     clips = dataclasses.replace(clips, video=clips.video.to(dtype), audio=clips.audio.to(dtype))
-    network = head(dtype)
     with torch.inference_mode():
-        return list(network(text, clips)[:3])
+        return list(tiny(dtype).pair_scores(text, clips)[:3])
 
 
 def padded(clips: ClipTokens, video: int, audio: int) -> ClipTokens:
@@ -52,6 +52,7 @@ def padded(clips: ClipTokens, video: int, audio: int) -> ClipTokens:
 
 
 def reference(text: TextEncoding, row: int, item: TokenSet, dtype: torch.dtype) -> tuple[float, float, float]:
+    """The equations by loops, and the coarse vectors' share from the vectors that the index holds."""
     n = int(text.mask[row].sum())
     clip = slow_reference.Clip(
         torch.from_numpy(dequantise(item.video, item.video_scale)).to(dtype),
@@ -61,7 +62,25 @@ def reference(text: TextEncoding, row: int, item: TokenSet, dtype: torch.dtype) 
     )
     network = head(dtype)
     with torch.no_grad():
-        return slow_reference.scores(network, text.tokens[row, :n], text.pooled[row], clip)
+        words = slow_reference.scores(network, text.tokens[row, :n], text.pooled[row], clip)
+        whole, share = coarse_reference(text.row(row), item, dtype)
+    fused, video, audio = ((one + share * other) / (1 + share) for one, other in zip(words, whole, strict=True))
+    return fused, video, audio
+
+
+def coarse_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) -> tuple[list[float], float]:
+    """Cosines of the parts of one query's and one clip's coarse vectors, and the share that they have."""
+    network, clip = tiny(dtype), collate([item], CELLS, WIDTH)
+    assert network.late is not None
+    clip = dataclasses.replace(clip, video=clip.video.to(dtype), audio=clip.audio.to(dtype))
+    query, vector = network.coarse.parts(text.pooled)[0], network.coarse.clips(clip)[0].view(3, WIDTH)
+    seen, heard = float(query[0] @ vector[0]), float(query[1] @ vector[1])
+    gates = [float(gate) for gate in network.coarse.gate(text.pooled)[0, :2].exp()]
+    gates = [gate * bool(tokens) for gate, tokens in zip(gates, (len(item.video), len(item.audio)), strict=True)]
+    both = (gates[0] * seen + gates[1] * heard) / sum(gates)
+    direction = text.pooled[0] / text.pooled[0].norm()
+    share = float(network.late.share.weight[0] @ direction + network.late.offset)
+    return [both, seen, heard], min(max(share, 0.0), 4.0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -132,7 +151,7 @@ def test_without_sound_an_item_scores_as_its_pictures_alone() -> None:
     whole = token_set(3, 4, 9)
     masked = collate([whole], CELLS, WIDTH).only(("video",))
     with torch.inference_mode():
-        torch.testing.assert_close(head()(text, masked).fused[:, 0], fuse(text, [whole])[1][:, 0])
+        torch.testing.assert_close(tiny().pair_scores(text, masked).fused[:, 0], fuse(text, [whole])[1][:, 0])
 
 
 def test_without_pictures_an_item_scores_as_its_sound_alone() -> None:
@@ -175,6 +194,14 @@ def test_half_precision_never_reaches_the_fusion() -> None:
     with torch.inference_mode():
         torch.testing.assert_close(found.fused, head()(text, whole).fused)
     assert found.fused.dtype == torch.float32
+
+
+def test_the_coarse_vectors_have_a_share_that_differs_by_query_and_starts_at_none() -> None:
+    late = tiny().late
+    assert late is not None
+    shares = late(query([3] * 40).pooled)
+    assert float(shares.min()) == 0.0 < float(shares.std()) and float(shares.max()) <= 4.0
+    assert CoarseShare(WIDTH)(query([3, 2]).pooled).tolist() == [[0.0], [0.0]]
 
 
 def test_the_gate_starts_at_one_and_every_word_counts_alike() -> None:

@@ -253,11 +253,26 @@ def test_half_precision_stays_near_single() -> None:
     assert float(rough["fused"]) == pytest.approx(float(exact["fused"]), rel=0.15)
 
 
+TERMS = ("fused", "coarse", "coarse_alone", "distil", "words", "alone", "monotone", "ctc", "hardest")
+NONE = LossWeights(**dict.fromkeys(TERMS, 0.0))
+
+
 def test_speech_alone_needs_no_texts() -> None:
-    weights = LossWeights(fused=0, coarse=0, words=0, alone=0, monotone=0, ctc=1.0)
+    weights = dataclasses.replace(NONE, ctc=1.0)
     assert weights.only_ctc and not LossWeights().only_ctc
     parts = RetrievalLoss(weights)(fresh_tiny(), batch(texts=[], frames=None))
     assert set(parts) == {"ctc", "total"}
+
+
+def test_coarse_vectors_alone_need_no_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = dataclasses.replace(NONE, coarse_alone=1.0)
+    assert weights.only_coarse and not weights.only_ctc and not LossWeights().only_coarse
+    retriever = fresh_tiny()
+    monkeypatch.setattr(retriever, "pair_scores", None)
+    with torch.no_grad():
+        parts = RetrievalLoss(weights)(retriever, batch())
+    assert float(parts["coarse_seen"]) > 0 and float(parts["coarse_heard"]) > 0
+    assert float(parts["total"]) == pytest.approx(float(parts["coarse_seen"] + parts["coarse_heard"]))
 
 
 def test_eight_pairs_are_learned_by_heart_in_a_few_steps() -> None:

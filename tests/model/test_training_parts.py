@@ -10,7 +10,7 @@ from model.losses import RetrievalLoss
 from model.training import parameters, schedule
 from model.training.batch import Sense, TrainBatch
 from model.training.devices import moved
-from model.training.options import Options
+from model.training.options import Options, TrainingError
 from model.training.prepare import loss_weights
 from tests.model.samples import fresh_tiny
 
@@ -58,6 +58,15 @@ def test_last_stages(spec: str, moving: set[str]) -> None:
         assert not found
     if spec == "text-last=2,frames-last=1":
         assert all(name.startswith(tuple(moving)) for name in found)
+
+
+def test_only_what_is_named_learns() -> None:
+    options = Options(("d",), Path("o"), train="all", only="coarse.widened, video.summary")
+    names = parameters.select(fresh_tiny(), RetrievalLoss(), options).parameters
+    assert {name.rsplit(".", 2)[0] for name in names} >= {"coarse.widened", "video.summary"}
+    assert all(name.startswith(("coarse.widened.", "video.summary.")) for name in names)
+    with pytest.raises(TrainingError, match="leaves nothing to learn"):
+        parameters.select(fresh_tiny(), RetrievalLoss(), replace(options, only="nowhere"))
 
 
 def test_temperatures_thresholds_and_gates_learn_faster_than_matrices() -> None:

@@ -34,7 +34,7 @@ BACKBONES = ["test_efficientnet", "swin_tiny_patch4_window7_224", "swin3d_t"]
 
 @pytest.fixture(scope="module", params=BACKBONES)
 def encoder(request: pytest.FixtureRequest) -> VideoEncoder:
-    made = VideoEncoder(small(request.param), WIDTH)
+    made = VideoEncoder(small(request.param), WIDTH, wide=24)
     scramble(made)
     return made.eval()
 
@@ -62,6 +62,21 @@ def test_a_still_is_one_frame(encoder: VideoEncoder) -> None:
     cells = sum(rows * columns for rows, columns in config.grids)
     assert found.tokens.shape == (1, cells, WIDTH) and found.steps.unique().tolist() == [0]
     assert bool(found.tokens.isfinite().all())
+
+
+def test_the_summary_of_a_frame_is_in_its_coarsest_token_and_nothing_at_the_start() -> None:
+    config = small("test_efficientnet")
+    with torch.random.fork_rng():
+        encoder = VideoEncoder(config, WIDTH, wide=24).eval()
+    assert encoder.summary is not None
+    shown = frames(1, 2)
+    with torch.inference_mode():
+        maps = encoder.trunk_features(shown)
+        assert torch.equal(encoder.summary(maps), torch.zeros(2, config.frames, WIDTH))
+        before = encoder(maps).tokens
+        scramble(encoder.summary)
+        moved = (encoder(maps).tokens - before).norm(dim=2).view(2, config.frames, -1)
+    assert bool((moved[..., -1] > 0.1).all()) and float(moved[..., :-1].max()) == 0.0
 
 
 def test_a_clip_does_not_depend_on_its_batch(encoder: VideoEncoder) -> None:

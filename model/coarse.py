@@ -1,0 +1,134 @@
+"""Coarse vectors: one a modality and one for both, for the shortlist; and their share in a pair's score."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.attention import ClipTokens
+
+
+class CoarseScores(NamedTuple):
+    """Cosines of B queries with C clips, each [B, C]; 0 for a modality that a clip lacks."""
+
+    both: Tensor  # gated by the query over what the clip has
+    video: Tensor
+    audio: Tensor
+
+
+class CoarseEncoder(nn.Module):
+    """One vector a modality and one for both, 3 d numbers a clip, so that the shortlist is one inner product."""
+
+    def __init__(self, width: int, wide: int = 0) -> None:
+        super().__init__()
+        self.video_pool, self.audio_pool = AttentionPool(width), AttentionPool(width)
+        self.fused = nn.Linear(2 * width, width, bias=False)
+        with torch.no_grad():
+            self.fused.weight.copy_(torch.cat([torch.eye(width), torch.eye(width)], dim=1))
+        self.query = nn.Linear(width, 3 * width)
+        with torch.no_grad():
+            self.query.weight.copy_(torch.eye(width).repeat(3, 1))
+            self.query.bias.zero_()
+        self.widened = WideQuery(width, wide) if wide else None
+        self.gate = nn.Linear(width, 3)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.zeros_(self.gate.bias)
+        self.logit_scale = nn.Parameter(torch.tensor(10.0).log())
+
+    def clips(self, clips: ClipTokens) -> Tensor:
+        """[C, 3 d]: video | audio | fused, each L2-normalised, zeros where the modality is missing."""
+        video = self.video_pool(clips.video, clips.video_mask)
+        audio = self.audio_pool(clips.audio, clips.audio_mask)
+        fused = self.fused(torch.cat([video, audio], dim=-1))
+        return torch.cat([_unit(video), _unit(audio), _unit(fused)], dim=-1)
+
+    def queries(self, pooled: Tensor, modalities: tuple[str, ...] = ("video", "audio")) -> Tensor:
+        """Query vectors t [B, d] to [B, 3 d] with the gates multiplied in; `modalities` picks the parts that count."""
+        allowed = torch.tensor(
+            ["video" in modalities, "audio" in modalities, set(modalities) >= {"video", "audio"}], device=pooled.device
+        )
+        gates = self.gate(pooled).masked_fill(~allowed, float("-inf")).softmax(dim=-1)  # [B, 3]
+        parts = self.parts(pooled)
+        vectors: Tensor = (gates.unsqueeze(-1) * parts).flatten(-2)
+        return vectors
+
+    def parts(self, pooled: Tensor) -> Tensor:
+        """Query vectors t [B, d] to what is compared with each part of a clip's vectors, [B, 3, d], L2-normalised."""
+        parts: Tensor = self.query(pooled).unflatten(-1, (3, -1))
+        if self.widened is not None:
+            parts = torch.cat([parts[:, :1] + self.widened(pooled).unsqueeze(1), parts[:, 1:]], dim=1)
+        return _unit(parts)
+
+    def compare(self, pooled: Tensor, clips: ClipTokens) -> CoarseScores:
+        """B queries with C clips, each modality by itself and both; never in half precision."""
+        dtype = self.logit_scale.dtype
+        pooled, clips = pooled.to(dtype), replace(clips, video=clips.video.to(dtype), audio=clips.audio.to(dtype))
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self.cosines(pooled, clips)
+
+    def cosines(self, pooled: Tensor, clips: ClipTokens) -> CoarseScores:
+        video, audio, _ = self.clips(clips).chunk(3, dim=-1)
+        seen, heard, _ = self.parts(pooled).unbind(dim=1)
+        cosines = torch.stack([seen @ video.T, heard @ audio.T], dim=-1)  # [B, C, 2]
+        present = torch.stack([clips.video_mask.any(dim=1), clips.audio_mask.any(dim=1)], dim=-1)
+        gates = self.gate(pooled)[:, None, :2].masked_fill(~present, -1e4).softmax(dim=-1) * present
+        return CoarseScores((gates * cosines).sum(dim=-1), cosines[..., 0], cosines[..., 1])
+
+
+class WideQuery(nn.Module):
+    """What two wide layers add to the query for pictures [B, d]; zero at the start."""
+
+    def __init__(self, width: int, hidden: int, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.wide = nn.Linear(width, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(hidden, width)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        added: Tensor = self.out(self.dropout(F.gelu(self.wide(self.norm(pooled)))))
+        return added
+
+
+class AttentionPool(nn.Module):
+    """A learned query's weighted mean of tokens [C, M, d], then a linear map; exactly zero when no token is valid."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, 1)
+        nn.init.zeros_(self.score.weight)
+        self.out = nn.Linear(width, width, bias=False)
+        nn.init.eye_(self.out.weight)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        weights = self.score(tokens).squeeze(-1).masked_fill(~mask, -1e4).softmax(dim=-1) * mask
+        pooled: Tensor = self.out((weights.unsqueeze(1) @ tokens).squeeze(1))
+        return pooled
+
+
+def _unit(x: Tensor) -> Tensor:
+    """x / |x| along the last axis, exactly 0 for 0."""
+    return F.normalize(x, dim=-1, eps=1e-6)
+
+
+class CoarseShare(nn.Module):
+    """Late sum: `(fused + s coarse) / (1 + s)`, s >= 0 by the query; none at the start.
+
+    The fusion sees words and places, the coarse vectors the whole: together they find more (docs/training-log.md). A
+    clip's score still depends on its own pair alone, and one without a modality scores as the other alone.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.share = nn.Linear(width, 1, bias=False)
+        nn.init.zeros_(self.share.weight)
+        self.offset = nn.Parameter(torch.tensor(0.0))
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """s [B, 1] of queries t [B, d]."""
+        share: Tensor = (self.share(_unit(pooled.to(self.offset.dtype))) + self.offset).clamp(0.0, 4.0)
+        return share

@@ -1,0 +1,61 @@
+"""What the video encoder is made of beside its trunk: Video Swin blocks, the feature pyramid, the frame summary."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import VideoConfig
+
+
+class FeaturePyramid(nn.Module):
+    """Top-down pathway with lateral connections (Lin et al. 2017), its 3x3 smoothing depthwise-separable."""
+
+    def __init__(self, levels: int, width: int) -> None:
+        super().__init__()
+        self.smooth = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(width, width, 3, padding=1, groups=width), nn.Conv2d(width, width, 1))
+            for _ in range(levels)
+        )
+
+    def forward(self, laterals: list[Tensor]) -> list[Tensor]:
+        merged = [laterals[-1]]
+        for lateral in reversed(laterals[:-1]):
+            above = F.interpolate(merged[0], size=lateral.shape[-2:], mode="nearest")
+            merged.insert(0, lateral + above)
+        return [level + smooth(level) for level, smooth in zip(merged, self.smooth, strict=True)]
+
+
+class FrameSummary(nn.Module):
+    """A frame as a whole [C, T, d]: its maps of all levels averaged over places, then two wide layers.
+
+    What the trunk knows of a photograph does not pass through one linear map a level (docs/training-log.md). Zero at
+    the start, so that a trained encoder can be given one without a change of what it says.
+    """
+
+    def __init__(self, channels: tuple[int, ...], hidden: int, width: int, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(count) for count in channels)
+        self.wide = nn.Linear(sum(channels), hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(hidden, width)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """From maps [C, T, channels, rows, columns], a level."""
+        levels = [norm(level.mean(dim=(3, 4))) for norm, level in zip(self.norms, maps, strict=True)]
+        summary: Tensor = self.out(self.dropout(F.gelu(self.wide(torch.cat(levels, dim=-1)))))
+        return summary
+
+
+def swin_block(config: VideoConfig, width: int, index: int) -> nn.Module:
+    """One Video Swin block (Liu et al. 2022); every second one is shifted by half a window in time."""
+    from torchvision.models.swin_transformer import SwinTransformerBlock
+    from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d
+
+    window = list(config.swin_window)
+    shift = [window[0] // 2, 0, 0] if index % 2 else [0, 0, 0]
+    block: nn.Module = SwinTransformerBlock(
+        width, config.swin_heads, window, shift, mlp_ratio=2.0, attn_layer=ShiftedWindowAttention3d
+    )
+    return block
