@@ -100,6 +100,8 @@ def explain(pair: PairScores, text: TextEncoding, token_set: TokenSet) -> Explan
     gates = {"modality": _rounded(pair.gate[0, :N]), "token": _rounded(pair.cls_weights[0, :N])}
     if audio is not None:
         gates["order"] = round(float(audio.order), 4)
+    if pair.coarse_share is not None:
+        gates["coarse"] = round(float(pair.coarse_share), 4)
     return Explanation(
         text.words[0],
         [round(float(time), 3) for time in times],

@@ -28,6 +28,7 @@ class PairScores(NamedTuple):
     audio_block: AlignedAudio | None  # None when no clip has sound
     gate: Tensor  # [B, N] the modality gate g
     cls_weights: Tensor  # [B, N] what the text alone says of each token's weight in CLS
+    coarse_share: Tensor | None = None  # [B, 1] what part of the scores the coarse vectors have, 0 to 1
 
 
 class FusionHead(nn.Module):

@@ -169,7 +169,7 @@ class Retriever(nn.Module, ModelHubMixin):
         share = self.late(text.pooled) * text.mask.any(dim=1, keepdim=True)
         both = zip((pairs.fused, pairs.video, pairs.audio), coarse, strict=True)
         fused, video, audio = ((words + share * whole) / (1.0 + share) for words, whole in both)
-        return pairs._replace(fused=fused, video=video, audio=audio)
+        return pairs._replace(fused=fused, video=video, audio=audio, coarse_share=share / (1.0 + share))
 
     @torch.inference_mode()
     def rerank(

@@ -148,7 +148,7 @@ def test_an_explanation_has_the_shape_of_the_contract() -> None:
     np.testing.assert_allclose(np.sum(found["audio_alignment"], axis=1), 1.0, atol=1e-3)
     assert (np.sum(found["audio_kept"], axis=1) <= 1.0 + 1e-4).all() and (np.array(found["audio_kept"]) == 0.0).any()
     assert np.shape(found["gates"]["modality"]) == np.shape(found["gates"]["token"]) == (N,)
-    assert 0.0 < found["gates"]["order"] < 1.0
+    assert 0.0 < found["gates"]["order"] < 1.0 and 0.0 <= found["gates"]["coarse"] <= 0.8
     json.dumps(found, allow_nan=False)
 
 
