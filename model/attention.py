@@ -8,7 +8,7 @@ tokens.
 Every function here works on all B x C pairs; nothing is shared between pairs.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -17,37 +17,12 @@ from entmax import entmax_bisect
 from torch import Tensor, nn
 
 from model.alignment import alignment_rows, expected_alignment
+from model.clip_tokens import ClipTokens
+from model.frame_alignment import FrameAlignment
 from model.threshold import entmax
 
 SCALES = 3  # temporal scales: frame, clip third, whole clip
 _LOWEST_TEMPERATURE = 0.03  # exp((cos - 1) / tau) stays a normal float32 number for every cosine
-
-
-@dataclass(frozen=True)
-class ClipTokens:
-    """C token sets, padded. A modality that is missing has no valid token."""
-
-    video: Tensor  # [C, V, d]
-    video_mask: Tensor  # [C, V]
-    video_levels: Tensor  # [C, V] pyramid level
-    video_places: Tensor  # [C, V] place in time, in [0, 1) of the clip
-    audio: Tensor  # [C, A, d]
-    audio_mask: Tensor  # [C, A], the valid tokens of a row come first
-
-    def __len__(self) -> int:
-        return self.video.shape[0]
-
-    def rows(self, chosen: slice) -> "ClipTokens":
-        """Some of the clips."""
-        return ClipTokens(*(getattr(self, field.name)[chosen] for field in fields(self)))
-
-    def only(self, modalities: tuple[str, ...]) -> "ClipTokens":
-        """The same clips with the modalities not named masked out."""
-        return replace(
-            self,
-            video_mask=self.video_mask & ("video" in modalities),
-            audio_mask=self.audio_mask & ("audio" in modalities),
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,10 +93,11 @@ class VideoTextAttention(nn.Module):
 
     Keys are grouped by pyramid level and temporal scale. Within a group `alpha = softmax_v(cos(e_n, e_v) / tau)`; a
     learned gate, dependent on the text token, sets each group's share: the dynamic span (the paper's "adaptive
-    cross-layer attention", which it leaves undefined).
+    cross-layer attention", which it leaves undefined). With `gamma` above 0 words are also aligned with frames in
+    order, by a share that the query sets.
     """
 
-    def __init__(self, width: int, levels: int) -> None:
+    def __init__(self, width: int, levels: int, gamma: float = 0.0) -> None:
         super().__init__()
         self.levels, self.groups = levels, levels * SCALES
         self.query = nn.Linear(width, width, bias=False)
@@ -130,9 +106,10 @@ class VideoTextAttention(nn.Module):
         self.span = nn.Linear(width, self.groups)
         nn.init.zeros_(self.span.weight)
         nn.init.zeros_(self.span.bias)
+        self.in_order = FrameAlignment(width, levels - 1, gamma) if gamma > 0 else None
         self.evidence = Evidence(width)
 
-    def forward(self, tokens: Tensor, mask: Tensor, clips: ClipTokens) -> "VideoAttended":
+    def forward(self, tokens: Tensor, mask: Tensor, pooled: Tensor, clips: ClipTokens) -> "VideoAttended":
         B, N, d = tokens.shape
         keys, membership, back = temporal_scales(clips, self.levels)  # [C, K, d], [C, K, G], [C, K, V]
         unit = F.normalize(keys, dim=-1)
@@ -146,6 +123,11 @@ class VideoTextAttention(nn.Module):
         span = self.span(tokens).unsqueeze(1).masked_fill(~present, -1e4).softmax(dim=-1) * present  # [B, C, N, G]
         share = span / torch.where(norm > 0, norm, 1.0)
         weights = exponential * torch.einsum("bcng,ckg->bcnk", share, membership)  # Eq. 3, gated
+        if self.in_order is not None:
+            order = self.in_order.share(pooled).view(B, 1, 1, 1)
+            V = clips.video.shape[1]
+            aligned = self.in_order(cosine[..., :V], mask, clips)
+            weights = (1.0 - order) * weights + order * F.pad(aligned, (0, weights.shape[3] - V))
         affinity = (weights * cosine).sum(dim=-1)
         valid = mask.unsqueeze(1) & clips.video_mask.any(dim=1).view(1, -1, 1)
         output = self.evidence(weights, unit, affinity, tokens, valid)  # Eq. 4

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.attention import ClipTokens
 from model.audio import TOKENS_PER_SECOND, AudioEncoder, AudioTokens
 from model.audio_blocks import length_mask
+from model.clip_tokens import ClipTokens
 from model.tokens import TokenSet, dequantise, quantise
 from model.video import VideoEncoder
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.attention import ClipTokens
+from model.clip_tokens import ClipTokens
 
 
 class CoarseScores(NamedTuple):
@@ -116,7 +116,7 @@ def _unit(x: Tensor) -> Tensor:
 
 
 class CoarseShare(nn.Module):
-    """Late sum: `(fused + s coarse) / (1 + s)`, s >= 0 by the query; none at the start.
+    """Late sum: `(1 - s) fused + s coarse`, s by the query, 0.05 at the start.
 
     The fusion sees words and places, the coarse vectors the whole: together they find more (docs/training-log.md). A
     clip's score still depends on its own pair alone, and one without a modality scores as the other alone.
@@ -126,9 +126,8 @@ class CoarseShare(nn.Module):
         super().__init__()
         self.share = nn.Linear(width, 1, bias=False)
         nn.init.zeros_(self.share.weight)
-        self.offset = nn.Parameter(torch.tensor(0.0))
+        self.offset = nn.Parameter(torch.tensor(-3.0))
 
     def forward(self, pooled: Tensor) -> Tensor:
         """s [B, 1] of queries t [B, d]."""
-        share: Tensor = (self.share(_unit(pooled.to(self.offset.dtype))) + self.offset).clamp(0.0, 4.0)
-        return share
+        return torch.sigmoid(self.share(pooled.to(self.offset.dtype)) + self.offset)

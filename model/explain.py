@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.attention import ClipTokens
+from model.clip_tokens import ClipTokens
 from model.fusion import FusionHead, PairScores
 from model.text import TextEncoding
 from model.tokens import TokenSet

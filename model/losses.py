@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.alignment import monotone_score
-from model.attention import AlignedAudio, ClipTokens
+from model.attention import AlignedAudio
 from model.audio import CTC_SYMBOLS, AudioTokens
+from model.clip_tokens import ClipTokens
 from model.clips import limit_audio
 from model.retriever import Retriever
 from model.text import TextEncoding

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from model import checkpoint
-from model.attention import ClipTokens
+from model.clip_tokens import ClipTokens
 from model.clips import ClipInput, collate, encode
 from model.coarse import CoarseEncoder, CoarseShare
 from model.confidence import band, evidence
@@ -42,7 +42,7 @@ class Retriever(nn.Module, ModelHubMixin):
         self.config = config
         self.query_only = query_only
         self.text = TextEncoder(config.text, config.width, tokenizer)
-        self.fusion = FusionHead(config.width, len(config.video.channels), config.dtw_gamma)
+        self.fusion = FusionHead(config.width, len(config.video.channels), config.dtw_gamma, config.frame_gamma)
         self.coarse = CoarseEncoder(config.width, config.wide)
         self.late = CoarseShare(config.width) if config.wide else None
         self.cells = sum(rows * columns for rows, columns in config.video.grids)
@@ -168,8 +168,8 @@ class Retriever(nn.Module, ModelHubMixin):
         coarse = self.coarse.compare(text.pooled, clips)
         share = self.late(text.pooled) * text.mask.any(dim=1, keepdim=True)
         both = zip((pairs.fused, pairs.video, pairs.audio), coarse, strict=True)
-        fused, video, audio = ((words + share * whole) / (1.0 + share) for words, whole in both)
-        return pairs._replace(fused=fused, video=video, audio=audio, coarse_share=share / (1.0 + share))
+        fused, video, audio = ((1.0 - share) * words + share * whole for words, whole in both)
+        return pairs._replace(fused=fused, video=video, audio=audio, coarse_share=share)
 
     @torch.inference_mode()
     def rerank(

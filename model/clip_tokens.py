@@ -1,0 +1,32 @@
+"""Clips as padded tensors: what attention and the coarse vectors read."""
+
+from dataclasses import dataclass, fields, replace
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ClipTokens:
+    """C token sets, padded. A modality that is missing has no valid token."""
+
+    video: Tensor  # [C, V, d]
+    video_mask: Tensor  # [C, V]
+    video_levels: Tensor  # [C, V] pyramid level
+    video_places: Tensor  # [C, V] place in time, in [0, 1) of the clip
+    audio: Tensor  # [C, A, d]
+    audio_mask: Tensor  # [C, A], the valid tokens of a row come first
+
+    def __len__(self) -> int:
+        return self.video.shape[0]
+
+    def rows(self, chosen: slice) -> "ClipTokens":
+        """Some of the clips."""
+        return ClipTokens(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def only(self, modalities: tuple[str, ...]) -> "ClipTokens":
+        """The same clips with the modalities not named masked out."""
+        return replace(
+            self,
+            video_mask=self.video_mask & ("video" in modalities),
+            audio_mask=self.audio_mask & ("audio" in modalities),
+        )
