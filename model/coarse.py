@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.clip_tokens import ClipTokens
+from model.wide import WideLayers
 
 
 class CoarseScores(NamedTuple):
@@ -77,21 +78,15 @@ class CoarseEncoder(nn.Module):
         return CoarseScores((gates * cosines).sum(dim=-1), cosines[..., 0], cosines[..., 1])
 
 
-class WideQuery(nn.Module):
-    """What two wide layers add to the query for pictures [B, d]; zero at the start."""
+class WideQuery(WideLayers):
+    """What two wide layers add to the query for pictures [B, d]."""
 
-    def __init__(self, width: int, hidden: int, dropout: float = 0.3) -> None:
-        super().__init__()
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__(width, hidden, width)
         self.norm = nn.LayerNorm(width)
-        self.wide = nn.Linear(width, hidden)
-        self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(hidden, width)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        added: Tensor = self.out(self.dropout(F.gelu(self.wide(self.norm(pooled)))))
-        return added
+        return self.added(self.norm(pooled))
 
 
 class AttentionPool(nn.Module):
@@ -110,11 +105,6 @@ class AttentionPool(nn.Module):
         return pooled
 
 
-def _unit(x: Tensor) -> Tensor:
-    """x / |x| along the last axis, exactly 0 for 0."""
-    return F.normalize(x, dim=-1, eps=1e-6)
-
-
 class CoarseShare(nn.Module):
     """Late sum: `(1 - s) fused + s coarse`, s by the query, 0.05 at the start.
 
@@ -131,3 +121,8 @@ class CoarseShare(nn.Module):
     def forward(self, pooled: Tensor) -> Tensor:
         """s [B, 1] of queries t [B, d]."""
         return torch.sigmoid(self.share(pooled.to(self.offset.dtype)) + self.offset)
+
+
+def _unit(x: Tensor) -> Tensor:
+    """x / |x| along the last axis, exactly 0 for 0."""
+    return F.normalize(x, dim=-1, eps=1e-6)

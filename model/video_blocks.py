@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import VideoConfig
+from model.wide import WideLayers
 
 
 class FeaturePyramid(nn.Module):
@@ -25,27 +26,20 @@ class FeaturePyramid(nn.Module):
         return [level + smooth(level) for level, smooth in zip(merged, self.smooth, strict=True)]
 
 
-class FrameSummary(nn.Module):
+class FrameSummary(WideLayers):
     """A frame as a whole [C, T, d]: its maps of all levels averaged over places, then two wide layers.
 
-    What the trunk knows of a photograph does not pass through one linear map a level (docs/training-log.md). Zero at
-    the start, so that a trained encoder can be given one without a change of what it says.
+    What the trunk knows of a photograph does not pass through one linear map a level (docs/training-log.md).
     """
 
-    def __init__(self, channels: tuple[int, ...], hidden: int, width: int, dropout: float = 0.3) -> None:
-        super().__init__()
+    def __init__(self, channels: tuple[int, ...], hidden: int, width: int) -> None:
+        super().__init__(sum(channels), hidden, width)
         self.norms = nn.ModuleList(nn.LayerNorm(count) for count in channels)
-        self.wide = nn.Linear(sum(channels), hidden)
-        self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(hidden, width)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """From maps [C, T, channels, rows, columns], a level."""
         levels = [norm(level.mean(dim=(3, 4))) for norm, level in zip(self.norms, maps, strict=True)]
-        summary: Tensor = self.out(self.dropout(F.gelu(self.wide(torch.cat(levels, dim=-1)))))
-        return summary
+        return self.added(torch.cat(levels, dim=-1))
 
 
 def swin_block(config: VideoConfig, width: int, index: int) -> nn.Module:
