@@ -107,17 +107,17 @@ STAGES: Final = (
         {"flickr8k": 1.0},
     ),
     Stage(
-        "look",
-        f"--init {{work}}/see/model --hours 0.25 --lr 1e-3 --batch-size 512 --loss {ONLY_SEEN_WHOLE} "
-        "--only video.summary,coarse.widened,coarse.video_pool --views 3",
-        {"flickr8k": 1.0},
-    ),
-    Stage(
         "join",
-        "--init {work}/look/model --audio-from {work}/spell/model --hours 1.1 --lr 5e-4 --trunk-lr 4e-5 "
+        "--init {work}/see/model --audio-from {work}/spell/model --hours 1.1 --lr 5e-4 --trunk-lr 4e-5 "
         "--batch-size still=112,sound=40,film=24,composed=24 --average 0.99 --compose 0.5 "
         f"--train text-last=2 {PICTURES}",
         PICTURED | SPEECH,
+    ),
+    Stage(
+        "look",
+        f"--init {{work}}/join/model --hours 0.25 --lr 1e-3 --batch-size 512 --loss {ONLY_SEEN_WHOLE} "
+        "--only video.summary,coarse.widened,coarse.video_pool --views 3",
+        {"flickr8k": 1.0},
     ),
 )
 
