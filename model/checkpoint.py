@@ -32,6 +32,7 @@ SAMPLER_VERSION = 1  # clip windows and frame times; raise it when model.media c
 EMBEDDED = Path(__file__).parent / "weights" / "compact"
 SAVING, SAVED = ".saving", ".saved"
 CONFIG_DIGEST = "config_sha256"  # in the weights' metadata; confidence bands are left out, which calibration sets
+LATER_PARTS = ("wide", "frame_gamma")  # settings that came after checkpoints were published; 0: not there
 QUERY_PARTS = ("text.", "fusion.", "coarse.", "late.")
 
 
@@ -93,7 +94,7 @@ def _check_config(folder: Path, values: dict[str, Any]) -> None:
     own, bound = values["sha256"].get(CONFIG), _metadata(folder).get(CONFIG_DIGEST)
     if own is None and bound is None:
         return
-    if own != _digest(values["config"]) or bound not in (None, _digest(_without_bands(values["config"]))):
+    if own != _digest(values["config"]) or bound not in (None, _digest(_shape(values["config"]))):
         raise CheckpointError(
             f"{part(folder, CONFIG)} was altered: it is not what the checkpoint was saved with.",
             f"{_RESTORE} Confidence bands are set by `htav calibrate`.",
@@ -145,7 +146,7 @@ def write(folder: Path, config: RetrieverConfig, state: dict[str, Tensor], token
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     # One entry alone: safetensors writes several in any order, and the same weights must give the same file.
-    metadata = {CONFIG_DIGEST: _digest(_without_bands(config.to_json()))}
+    metadata = {CONFIG_DIGEST: _digest(_shape(config.to_json()))}
     save_file(storage.narrowed(state), beside / WEIGHTS, metadata=metadata)
     (beside / TOKENIZER).write_text(tokenizer)
     (beside / WEIGHTS).chmod((beside / TOKENIZER).stat().st_mode)  # safetensors leaves it to this user alone
@@ -183,8 +184,9 @@ def _config_text(config: RetrieverConfig, digests: dict[str, str]) -> str:
     return json.dumps(document, indent=1) + "\n"
 
 
-def _without_bands(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key != "confidence"}
+def _shape(config: dict[str, Any]) -> dict[str, Any]:
+    """The network's shape: without the bands, and without parts that it lacks, as if there were no such setting."""
+    return {key: value for key, value in config.items() if key != "confidence" and (value or key not in LATER_PARTS)}
 
 
 def _digest(values: Any) -> str:
@@ -194,10 +196,11 @@ def _digest(values: Any) -> str:
 def fingerprint(config: RetrieverConfig, weights_digest: str) -> str:
     """Digest of everything that changes tokens: weights, transforms, sampler, windows, token format (16 hex digits).
 
-    Calibration is left out: it changes how scores are named, not the tokens.
+    Calibration is left out: it changes how scores are named, not the tokens. So is a part that a checkpoint lacks: an
+    index made before there was such a part stays good.
     """
     versions = [TOKEN_FORMAT, TRANSFORM_VERSION, SAMPLER_VERSION]
-    return _digest([weights_digest, _without_bands(config.to_json()), versions])[:16]
+    return _digest([weights_digest, _shape(config.to_json()), versions])[:16]
 
 
 def file_digest(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Checkpoints: what is saved is what is loaded, saving is all or nothing, and nobody waits for a network."""
 
 import itertools
+import json
 import shutil
 import subprocess
 import sys
@@ -130,6 +131,26 @@ def test_the_fingerprint_changes_with_what_changes_tokens_and_not_with_calibrati
         with monkeypatch.context() as changed:
             changed.setattr(checkpoint, version, 99)
             assert checkpoint.fingerprint(config, "0" * 64) != before
+
+
+def test_a_checkpoint_without_parts_that_came_later_keeps_its_fingerprint_and_can_be_calibrated(tmp_path: Path) -> None:
+    """Its config.json does not name them; one written now does, as switched off."""
+    config = replace(tiny().config, wide=0, frame_gamma=0.0)
+    with torch.random.fork_rng():
+        retriever = Retriever(config, tiny().text.tokenizer)
+    retriever.save_pretrained(tmp_path)
+    path = tmp_path / checkpoint.CONFIG
+    document = json.loads(path.read_text())
+    for name in checkpoint.LATER_PARTS:
+        del document["config"][name]
+    document["sha256"][checkpoint.CONFIG] = checkpoint._digest(document["config"])
+    path.write_text(json.dumps(document))
+    older = Retriever.from_pretrained(tmp_path)
+    assert older.fingerprint == retriever.fingerprint
+    digests = {name: value for name, value in document["sha256"].items() if name != checkpoint.CONFIG}
+    checkpoint.write_config(tmp_path, replace(config, confidence=replace(config.confidence, high=0.9)), digests)
+    assert "wide" in json.loads(path.read_text())["config"]
+    assert Retriever.from_pretrained(tmp_path).fingerprint == retriever.fingerprint
 
 
 # Overwriting
