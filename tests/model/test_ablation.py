@@ -27,7 +27,7 @@ def without(name: str) -> Retriever:
 
 def unordered(retriever: Retriever) -> Retriever:
     """Attention to pictures alone, without the alignment of words with frames."""
-    MECHANISMS["words and frames in order"].remove(retriever)
+    retriever.fusion.video_text.in_order = None
     return retriever
 
 

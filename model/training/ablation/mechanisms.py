@@ -111,10 +111,6 @@ def _no_pyramid(retriever: Retriever) -> None:
     retriever.video.pyramid = Separate(retriever.video.pyramid.smooth)  # type: ignore[assignment]
 
 
-def _no_frame_order(retriever: Retriever) -> None:
-    retriever.fusion.video_text.in_order = None
-
-
 def _no_summary(retriever: Retriever) -> None:
     retriever.video.summary = None
 
@@ -133,7 +129,6 @@ MECHANISMS: Final = {
         Mechanism("LSTM", "Eqs 7, 8", "speech", _no_recurrence),
         Mechanism("dynamic time warping", "Eq. 13", "speech", _no_alignment),
         Mechanism("threshold", "Eq. 11", "noise", _softmax),
-        Mechanism("words and frames in order", "ours", "order", _no_frame_order),
         Mechanism("frame summary", "ours", "photographs", _no_summary),
         Mechanism("late sum with the coarse vectors", "ours", "photographs", _no_late_sum),
     )
