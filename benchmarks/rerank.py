@@ -41,12 +41,12 @@ def stages(config: RetrieverConfig, clips: int, words: int) -> dict[str, Callabl
     rng, d = np.random.default_rng(0), config.width
     sets = [token_set(config, rng) for _ in range(clips)]
     cells = sum(rows * columns for rows, columns in config.video.grids)
-    head = FusionHead(d, len(config.video.channels), config.dtw_gamma, config.frame_gamma).eval()
+    head = FusionHead(d, len(config.video.channels), config.dtw_gamma).eval()
     coarse = CoarseEncoder(d, config.wide).eval()
     mask = torch.ones(1, words, dtype=torch.bool)
     text = TextEncoding(torch.randn(1, words, d), mask, torch.randn(1, d), [], [], [])
     batch: ClipTokens = collate(sets, cells, d)
-    video = head.video_text(text.tokens, mask, text.pooled, batch)
+    video = head.video_text(text.tokens, mask, batch)
     audio = head.audio_text(text.tokens, mask, text.pooled, batch)
     cost = (1.0 - audio.cosine).flatten(0, 1)
     lengths = torch.full((clips,), words), torch.full((clips,), config.audio.max_tokens)
@@ -54,7 +54,7 @@ def stages(config: RetrieverConfig, clips: int, words: int) -> dict[str, Callabl
     blocks = [(video.output, gate), (audio.output, gate)]
     return {
         "collate": lambda: collate(sets, cells, d),
-        "video block": lambda: head.video_text(text.tokens, mask, text.pooled, batch),
+        "video block": lambda: head.video_text(text.tokens, mask, batch),
         "audio block": lambda: head.audio_text(text.tokens, mask, text.pooled, batch),
         "  of it threshold": lambda: head.audio_text.threshold(audio.cosine, batch.audio_mask),
         "  of it soft-DTW": lambda: alignment_rows(expected_alignment(cost, *lengths, config.dtw_gamma)),

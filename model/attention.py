@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from model.alignment import alignment_rows, expected_alignment
 from model.clip_tokens import ClipTokens
-from model.frame_alignment import FrameAlignment
 from model.threshold import entmax
 
 SCALES = 3  # temporal scales: frame, clip third, whole clip
@@ -93,11 +92,10 @@ class VideoTextAttention(nn.Module):
 
     Keys are grouped by pyramid level and temporal scale. Within a group `alpha = softmax_v(cos(e_n, e_v) / tau)`; a
     learned gate, dependent on the text token, sets each group's share: the dynamic span (the paper's "adaptive
-    cross-layer attention", which it leaves undefined). With `gamma` above 0 words are also aligned with frames in
-    order, by a share that the query sets.
+    cross-layer attention", which it leaves undefined).
     """
 
-    def __init__(self, width: int, levels: int, gamma: float = 0.0) -> None:
+    def __init__(self, width: int, levels: int) -> None:
         super().__init__()
         self.levels, self.groups = levels, levels * SCALES
         self.query = nn.Linear(width, width, bias=False)
@@ -106,10 +104,9 @@ class VideoTextAttention(nn.Module):
         self.span = nn.Linear(width, self.groups)
         nn.init.zeros_(self.span.weight)
         nn.init.zeros_(self.span.bias)
-        self.in_order = FrameAlignment(width, levels - 1, gamma) if gamma > 0 else None
         self.evidence = Evidence(width)
 
-    def forward(self, tokens: Tensor, mask: Tensor, pooled: Tensor, clips: ClipTokens) -> "VideoAttended":
+    def forward(self, tokens: Tensor, mask: Tensor, clips: ClipTokens) -> "VideoAttended":
         B, N, d = tokens.shape
         keys, membership, back = temporal_scales(clips, self.levels)  # [C, K, d], [C, K, G], [C, K, V]
         unit = F.normalize(keys, dim=-1)
@@ -123,11 +120,6 @@ class VideoTextAttention(nn.Module):
         span = self.span(tokens).unsqueeze(1).masked_fill(~present, -1e4).softmax(dim=-1) * present  # [B, C, N, G]
         share = span / torch.where(norm > 0, norm, 1.0)
         weights = exponential * torch.einsum("bcng,ckg->bcnk", share, membership)  # Eq. 3, gated
-        if self.in_order is not None:
-            order = self.in_order.share(pooled).view(B, 1, 1, 1)
-            V = clips.video.shape[1]
-            aligned = self.in_order(cosine[..., :V], mask, clips)
-            weights = (1.0 - order) * weights + order * F.pad(aligned, (0, weights.shape[3] - V))
         affinity = (weights * cosine).sum(dim=-1)
         valid = mask.unsqueeze(1) & clips.video_mask.any(dim=1).view(1, -1, 1)
         output = self.evidence(weights, unit, affinity, tokens, valid)  # Eq. 4

@@ -101,11 +101,7 @@ class ConfidenceConfig:
 
 @dataclass(frozen=True)
 class RetrieverConfig:
-    """The whole.
-
-    `wide` is the hidden width of the frame summary and of the coarse query for pictures; 0: neither. `dtw_gamma` and
-    `frame_gamma` smooth the alignment of words with sounds and with frames; a `frame_gamma` of 0: no such alignment.
-    """
+    """The whole. `wide` is the hidden width of the frame summary and of the coarse query for pictures; 0: neither."""
 
     preset: str
     width: int
@@ -113,7 +109,6 @@ class RetrieverConfig:
     video: VideoConfig
     audio: AudioConfig
     dtw_gamma: float = 0.1
-    frame_gamma: float = 0.0
     wide: int = 0
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
 

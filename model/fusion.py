@@ -34,9 +34,9 @@ class PairScores(NamedTuple):
 class FusionHead(nn.Module):
     """Dual cross-attention, gated element-wise sum, CLS. A score depends on its own (query, clip) pair alone."""
 
-    def __init__(self, width: int, levels: int, gamma: float, frame_gamma: float = 0.0) -> None:
+    def __init__(self, width: int, levels: int, gamma: float) -> None:
         super().__init__()
-        self.video_text = VideoTextAttention(width, levels, frame_gamma)
+        self.video_text = VideoTextAttention(width, levels)
         self.audio_text = AudioTextAttention(width, gamma)
         self.modality_gate = nn.Linear(2 * width, 1)
         nn.init.zeros_(self.modality_gate.weight)
@@ -56,7 +56,7 @@ class FusionHead(nn.Module):
 
     def pairs(self, text: TextEncoding, clips: ClipTokens) -> PairScores:
         B, N, d = text.tokens.shape
-        video = self.video_text(text.tokens, text.mask, text.pooled, clips)
+        video = self.video_text(text.tokens, text.mask, clips)
         context = text.pooled.unsqueeze(1).expand(B, N, d)
         gate = self.modality_gate(torch.cat([text.tokens, context], dim=-1)).squeeze(-1).clamp(-3.0, 3.0).exp()
         seen = (video.output, torch.ones_like(gate))

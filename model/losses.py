@@ -116,11 +116,9 @@ class RetrievalLoss(nn.Module):
             parts["cross_clr"] = weights.cross_clr * cross_clr(text.pooled, vectors, positives)
         alone, (seen, heard) = coarse.compare(text.pooled, clips), senses(batch)
         if bool(clips.video_mask.any()):
-            loss = of_one_sense(scale * alone.video, seen, clips.video_mask)
-            parts["coarse_seen"] = weights.coarse_alone * loss
+            parts["coarse_seen"] = weights.coarse_alone * of_one_sense(scale * alone.video, seen, clips.video_mask)
         if bool(clips.audio_mask.any()):
-            loss = of_one_sense(scale * alone.audio, heard, clips.audio_mask)
-            parts["coarse_heard"] = weights.coarse_alone * loss
+            parts["coarse_heard"] = weights.coarse_alone * of_one_sense(scale * alone.audio, heard, clips.audio_mask)
         return logits, parts
 
     def per_modality(

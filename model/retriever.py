@@ -42,7 +42,7 @@ class Retriever(nn.Module, ModelHubMixin):
         self.config = config
         self.query_only = query_only
         self.text = TextEncoder(config.text, config.width, tokenizer)
-        self.fusion = FusionHead(config.width, len(config.video.channels), config.dtw_gamma, config.frame_gamma)
+        self.fusion = FusionHead(config.width, len(config.video.channels), config.dtw_gamma)
         self.coarse = CoarseEncoder(config.width, config.wide)
         self.late = CoarseShare(config.width) if config.wide else None
         self.cells = sum(rows * columns for rows, columns in config.video.grids)

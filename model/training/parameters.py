@@ -54,9 +54,9 @@ def select(retriever: Retriever, loss: nn.Module, options: Options) -> Trained:
         kept = _last_stages(list(named), chosen[trunk])
         for name, value in named.items():
             value.requires_grad_(name in kept)
-    only = tuple(filter(None, options.only.replace(" ", "").split(",")))
+    only = tuple(filter(None, options.only.replace(" ", "").split(","))) or ("",)  # every name starts so
     everything = [*retriever.named_parameters(), *((f"loss.{name}", value) for name, value in loss.named_parameters())]
-    for name, value in everything if only else ():
+    for name, value in everything:
         value.requires_grad_(value.requires_grad and name.startswith(only))
     moving = {name: value for name, value in everything if value.requires_grad}
     if not moving:

@@ -44,14 +44,12 @@ def start_from_preset(preset: str, *, pretrained: bool, seed: int) -> Retriever:
 def deepened(trained: Retriever, seed: int) -> Retriever:
     """`trained` with as many layers over time in its audio encoder, and as wide branches, as its preset has now.
 
-    Those that a checkpoint of an earlier version lacks change next to nothing until they learn, but the alignment of
-    words with frames, which starts half open.
+    Those that a checkpoint of an earlier version lacks change next to nothing until they learn.
     """
     config = trained.config
     now = RetrieverConfig.from_preset(config.preset)
     layers = max(config.audio.temporal_layers, now.audio.temporal_layers)
-    wide, frame_gamma = config.wide or now.wide, config.frame_gamma or now.frame_gamma
-    grown = replace(config, wide=wide, frame_gamma=frame_gamma, audio=replace(config.audio, temporal_layers=layers))
+    grown = replace(config, wide=config.wide or now.wide, audio=replace(config.audio, temporal_layers=layers))
     if grown == config:
         return trained
     with torch.random.fork_rng(devices=[]):

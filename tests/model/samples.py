@@ -37,7 +37,7 @@ def scramble(module: nn.Module, gain: float = 1.0) -> nn.Module:
         noise = draw(name, tuple(value.shape)).to(value.dtype)
         if name.endswith("running_var"):
             value.copy_(0.5 + noise.abs())
-        elif name.endswith(("in_order.offset", "late.offset")):  # of shares that start small: half open
+        elif name.endswith("late.offset"):  # of a share that starts small: half open
             value.fill_(0.0)
         elif value.dim() > 1:
             value.copy_(noise * gain / max(value[0].numel(), 1) ** 0.5)

@@ -108,19 +108,7 @@ def evidence(block: Evidence, attended: Tensor, affinity: float, word: Tensor) -
     return block.attended.weight @ attended + share * found + (1.0 - share) * missing
 
 
-def in_order(head: FusionHead, words: Tensor, pooled: Tensor, clip: Clip) -> tuple[float, list[dict[int, float]]]:
-    """The share of the alignment of words with frames, and for each word its weight on each frame's coarsest token."""
-    block = head.video_text
-    if block.in_order is None:
-        return 0.0, [{} for _ in words]
-    frames = [v for v, level in enumerate(clip.levels) if level == block.levels - 1]
-    D = [[1.0 - float(unit(block.query.weight @ word) @ unit(clip.video[v])) for v in frames] for word in words]
-    rows = [[cell / sum(row) for cell in row] for row in expected_alignment(D, block.in_order.gamma)]
-    share = sigmoid(float(block.in_order.order.weight[0] @ pooled + block.in_order.offset))
-    return share, [dict(zip(frames, row, strict=True)) for row in rows]
-
-
-def video_text(head: FusionHead, word: Tensor, clip: Clip, order: float, aligned: dict[int, float]) -> Tensor:
+def video_text(head: FusionHead, word: Tensor, clip: Clip) -> Tensor:
     """Eqs 3, 4 for one word: E_VT,n [d]."""
     block = head.video_text
     query = unit(block.query.weight @ word)
@@ -139,11 +127,8 @@ def video_text(head: FusionHead, word: Tensor, clip: Clip, order: float, aligned
         temperature = max(math.exp(float(block.log_temperature[group])), 0.03)
         cosines = [float(query @ unit(key)) for key in groups[group]]
         for key, cosine, alpha in zip(groups[group], cosines, softmax([c / temperature for c in cosines]), strict=True):
-            attended = attended + (1.0 - order) * share * alpha * unit(key)
-            affinity += (1.0 - order) * share * alpha * cosine
-    for v, weight in aligned.items():
-        attended = attended + order * weight * unit(clip.video[v])
-        affinity += order * weight * float(query @ unit(clip.video[v]))
+            attended = attended + share * alpha * unit(key)
+            affinity += share * alpha * cosine
     return evidence(block.evidence, attended, affinity, word)
 
 
@@ -167,10 +152,7 @@ def audio_text(head: FusionHead, words: Tensor, pooled: Tensor, clip: Clip) -> l
 def scores(head: FusionHead, words: Tensor, pooled: Tensor, clip: Clip) -> tuple[float, float, float]:
     """Eqs 5, 14, 15: the fused, video and audio score of one query (words [N, d], pooled [d]) and one clip."""
     nothing = [torch.zeros_like(pooled) for _ in words]
-    seen = nothing
-    if len(clip.video):
-        order, rows = in_order(head, words, pooled, clip)
-        seen = [video_text(head, word, clip, order, row) for word, row in zip(words, rows, strict=True)]
+    seen = [video_text(head, word, clip) for word in words] if len(clip.video) else nothing
     heard = audio_text(head, words, pooled, clip) if len(clip.audio) else nothing
     heard = [modality_gate(head, word, pooled) * part for word, part in zip(words, heard, strict=True)]
     both = [s + h for s, h in zip(seen, heard, strict=True)]  # Eq. 14

@@ -25,12 +25,6 @@ def without(name: str) -> Retriever:
     return retriever
 
 
-def unordered(retriever: Retriever) -> Retriever:
-    """Attention to pictures alone, without the alignment of words with frames."""
-    retriever.fusion.video_text.in_order = None
-    return retriever
-
-
 def scored(retriever: Retriever) -> tuple[torch.Tensor, ...]:
     clips = retriever.collate([token_set(1, 4, 9), token_set(2, 4, 7)])
     with torch.no_grad():
@@ -66,10 +60,10 @@ def test_every_removal_changes_the_network_and_still_scores() -> None:
 
 
 def test_one_scale_looks_at_frames_alone_and_an_even_gate_at_all_groups_alike() -> None:
-    single, _, _, _ = scored(unordered(without("multi-scale attention")))
+    single, _, _, _ = scored(without("multi-scale attention"))
     frames = 4 * CELLS
     assert bool((single[..., frames:] == 0).all()) and torch.allclose(single.sum(dim=-1), torch.ones(()), atol=1e-5)
-    even, _, _, _ = scored(unordered(without("level gate")))
+    even, _, _, _ = scored(without("level gate"))
     levels = fresh_tiny().fusion.video_text.levels
     whole_clip = even[..., -levels:]  # one key a group: its whole share
     assert torch.allclose(whole_clip, torch.full_like(whole_clip, 1 / (3 * levels)), atol=1e-5)

@@ -135,7 +135,7 @@ def test_the_fingerprint_changes_with_what_changes_tokens_and_not_with_calibrati
 
 def test_a_checkpoint_without_parts_that_came_later_keeps_its_fingerprint_and_can_be_calibrated(tmp_path: Path) -> None:
     """Its config.json does not name them; one written now does, as switched off."""
-    config = replace(tiny().config, wide=0, frame_gamma=0.0)
+    config = replace(tiny().config, wide=0)
     with torch.random.fork_rng():
         retriever = Retriever(config, tiny().text.tokenizer)
     retriever.save_pretrained(tmp_path)
