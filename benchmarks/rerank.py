@@ -44,7 +44,7 @@ def stages(config: RetrieverConfig, clips: int, words: int) -> dict[str, Callabl
     head = FusionHead(d, len(config.video.channels), config.dtw_gamma).eval()
     coarse = CoarseEncoder(d, config.wide).eval()
     mask = torch.ones(1, words, dtype=torch.bool)
-    text = TextEncoding(torch.randn(1, words, d), mask, torch.randn(1, d), [], [], [])
+    text = TextEncoding(torch.randn(1, words, d), mask, torch.randn(1, d), [], [], [], [])
     batch: ClipTokens = collate(sets, cells, d)
     video = head.video_text(text.tokens, mask, batch)
     audio = head.audio_text(text.tokens, mask, text.pooled, batch)

@@ -19,14 +19,11 @@ from model.transforms import log_mel
 
 TOKENS_PER_SECOND = 12.5
 _PASS = 16  # waveforms encoded together
-CTC_SYMBOLS = "_ abcdefghijklmnopqrstuvwxyz'0123456789"  # the first is CTC's blank
 
 
 class AudioTokens(NamedTuple):
     tokens: Tensor  # [C, A, d]
     lengths: Tensor  # [C] valid tokens
-    ctc_logits: Tensor  # [C, frames at 25 a second, symbols], for the training loss alone
-    ctc_lengths: Tensor  # [C]
 
 
 class AudioEncoder(nn.Module):
@@ -40,7 +37,6 @@ class AudioEncoder(nn.Module):
             self.blocks = nn.ModuleList(TransformerBlock(config.width, config.heads) for _ in range(config.layers))
             self.norm = nn.LayerNorm(config.width)
         self.temporal = nn.ModuleList(TemporalBlock(config.width, config.heads) for _ in range(config.temporal_layers))
-        self.ctc = nn.Linear(config.width, len(CTC_SYMBOLS))
         self.lstm = nn.LSTM(config.width, config.lstm_hidden, batch_first=True, bidirectional=True)
         self.merge = nn.Linear(2 * config.lstm_hidden, config.width)
         self.project = nn.Linear(config.width, width)
@@ -57,7 +53,7 @@ class AudioEncoder(nn.Module):
             for rows in torch.split(order, _PASS)
         ]
         back = order.argsort()
-        return AudioTokens(*(_joined([part[field] for part in passes])[back] for field in range(4)))
+        return AudioTokens(*(_joined([part[field] for part in passes])[back] for field in range(2)))
 
     def encode_mel(self, mel: Tensor, lengths: Tensor) -> AudioTokens:
         """Padded log-mel [C, frames, mel] with valid `lengths` [C] to tokens."""
@@ -71,7 +67,7 @@ class AudioEncoder(nn.Module):
         pooled, token_lengths = _pool_pairs(spectral, lengths)
         recurrent = self.recurrent(pooled, token_lengths)  # Eqs 7, 8
         tokens = self.out_norm(self.project(recurrent))
-        return AudioTokens(tokens, token_lengths, self.ctc(spectral), lengths)
+        return AudioTokens(tokens, token_lengths)
 
     def spectral(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 6: log-mel [C, frames, mel] to one state every 40 ms [C, S, width], with valid lengths [C]."""

@@ -32,8 +32,9 @@ SAMPLER_VERSION = 1  # clip windows and frame times; raise it when model.media c
 EMBEDDED = Path(__file__).parent / "weights" / "compact"
 SAVING, SAVED = ".saving", ".saved"
 CONFIG_DIGEST = "config_sha256"  # in the weights' metadata; confidence bands are left out, which calibration sets
-LATER_PARTS = ("wide",)  # settings that came after checkpoints were published; 0: not there
-QUERY_PARTS = ("text.", "fusion.", "coarse.", "late.")
+LATER_PARTS = ("wide", "spelling")  # settings that came after checkpoints were published; 0: not there
+FORMER_PARTS = ("audio.ctc.",)  # weights of earlier versions, which nothing uses any more
+QUERY_PARTS = ("text.", "fusion.", "coarse.", "late.", "spelling.")
 
 
 class CheckpointError(HtavError):
@@ -132,7 +133,8 @@ def read_weights(folder: Path, query_only: bool) -> dict[str, Tensor]:
     """Weights as fp32; of the query path's parts alone if `query_only`."""
     try:
         with safe_open(part(folder, WEIGHTS), framework="pt") as file:
-            names = [name for name in file.keys() if not query_only or name.startswith(QUERY_PARTS)]  # noqa: SIM118
+            names = [name for name in file.keys() if not name.startswith(FORMER_PARTS)]  # noqa: SIM118
+            names = [name for name in names if not query_only or name.startswith(QUERY_PARTS)]
             return storage.widened({name: file.get_tensor(name) for name in names})
     except (SafetensorError, OSError) as err:
         raise CheckpointError(f"{folder / WEIGHTS} cannot be read: {err}.", _RESTORE) from err

@@ -93,6 +93,7 @@ def train(
         typer.Option(help="A manifest folder, or a data set in a known layout; DIR:2 counts twice. Repeat it."),
     ],
     out: Annotated[Path, typer.Option(help="The run's folder: a checkpoint, and best, states, logs.")],
+    split: Annotated[str, typer.Option(help="The part of the data that is learned from.")] = "train",
     preset: Annotated[str, typer.Option(help="compact, paper or tiny.")] = "compact",
     init: Annotated[Path | None, typer.Option(help="Start from this checkpoint folder.")] = None,
     audio_from: Annotated[Path | None, typer.Option(help="Take the audio encoder of this checkpoint folder.")] = None,
@@ -140,7 +141,8 @@ def train(
 
     run_train(
         Options(
-            data=tuple(data), out=out, preset=preset, init=init, audio_from=audio_from, steps=steps, epochs=epochs,
+            data=tuple(data), out=out, split=split, preset=preset, init=init, audio_from=audio_from, steps=steps,
+            epochs=epochs,
             hours=hours, batch_size=batch_size, lr=lr, trunk_lr=trunk_lr, schedule=schedule, weight_decay=weight_decay,
             clip_norm=clip_norm, accumulate=accumulate, average=average, bf16=bf16, train=trained, only=only, loss=loss,
             views=views, captions=captions, augment=augment, compose=compose, seed=seed, threads=threads,

@@ -105,24 +105,6 @@ class AttentionPool(nn.Module):
         return pooled
 
 
-class CoarseShare(nn.Module):
-    """Late sum: `(1 - s) fused + s coarse`, s by the query, 0.05 at the start.
-
-    The fusion sees words and places, the coarse vectors the whole: together they find more (docs/training-log.md). A
-    clip's score still depends on its own pair alone, and one without a modality scores as the other alone.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.share = nn.Linear(width, 1, bias=False)
-        nn.init.zeros_(self.share.weight)
-        self.offset = nn.Parameter(torch.tensor(-3.0))
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        """s [B, 1] of queries t [B, d]."""
-        return torch.sigmoid(self.share(pooled.to(self.offset.dtype)) + self.offset)
-
-
 def _unit(x: Tensor) -> Tensor:
     """x / |x| along the last axis, exactly 0 for 0."""
     return F.normalize(x, dim=-1, eps=1e-6)

@@ -110,6 +110,7 @@ class RetrieverConfig:
     audio: AudioConfig
     dtw_gamma: float = 0.1
     wide: int = 0
+    spelling: int = 0
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
 
     @classmethod

@@ -25,7 +25,8 @@ class Relevance:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """DESIGN section 6: where each word looked (rows sum to 1 over frames) and what it heard (exact zeros kept)."""
+    """DESIGN section 6: where each word looked (rows sum to 1 over frames) and what it heard (exact zeros kept); and
+    the letters that are heard, as far as they can be read."""
 
     tokens: list[str]
     frames: list[float]
@@ -33,6 +34,7 @@ class Explanation:
     audio_times: list[float]
     audio_kept: list[list[float]]
     audio_alignment: list[list[float]]
+    heard_as: str
     gates: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
@@ -88,8 +90,8 @@ def _mixed(curves: list[tuple[NDArray[np.float32], NDArray[np.float32], float]])
     return Relevance(grid.astype(np.float32), total.astype(np.float32))
 
 
-def explain(pair: PairScores, text: TextEncoding, token_set: TokenSet) -> Explanation:
-    """Explain the score of one query (without padding) and one clip."""
+def explain(pair: PairScores, text: TextEncoding, token_set: TokenSet, heard_as: str = "") -> Explanation:
+    """Explain the score of one query (without padding) and one clip, whose sound is spelled as `heard_as`."""
     N = len(text.words[0])
     audio = pair.audio_block
     heard = len(token_set.audio) if audio is not None else 0
@@ -102,6 +104,8 @@ def explain(pair: PairScores, text: TextEncoding, token_set: TokenSet) -> Explan
         gates["order"] = round(float(audio.order), 4)
     if pair.coarse_share is not None:
         gates["coarse"] = round(float(pair.coarse_share), 4)
+    if pair.spelled_share is not None:
+        gates["spelled"] = round(float(pair.spelled_share), 4)
     return Explanation(
         text.words[0],
         [round(float(time), 3) for time in times],
@@ -109,6 +113,7 @@ def explain(pair: PairScores, text: TextEncoding, token_set: TokenSet) -> Explan
         [round(float(time), 3) for time in token_set.audio_times[:heard]],
         _rounded(audio.kept[0, 0, :N]) if audio is not None and heard else [[] for _ in range(N)],
         _rounded(audio.aligned[0, 0, :N]) if audio is not None and heard else [[] for _ in range(N)],
+        heard_as,
         gates,
     )
 

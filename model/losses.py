@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from model.alignment import monotone_score
 from model.attention import AlignedAudio
-from model.audio import CTC_SYMBOLS, AudioTokens
+from model.audio import AudioTokens
 from model.clip_tokens import ClipTokens
 from model.clips import limit_audio
+from model.letters import spelled
 from model.retriever import Retriever
+from model.spelling import FRAMES, Spelling
 from model.text import TextEncoding
 from model.training.batch import Sense, TrainBatch
 
@@ -38,6 +40,8 @@ class LossWeights:
     margin: float = 0.1
     cross_clr: float = 0.0
     dual_softmax: bool = False
+    hide: float = 1.0  # no term: how much of what RetrievalLoss hides by chance it does hide
+    late: bool = False  # no term: the fused score with its late sums, to weigh these; training needs them not
 
     @property
     def only_coarse(self) -> bool:
@@ -66,7 +70,9 @@ class RetrievalLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.weights = weights or LossWeights()
-        self.drop, self.drop_tokens, self.drop_channels = drop, drop_tokens, drop_channels
+        self.drop, self.drop_tokens, self.drop_channels = (
+            self.weights.hide * chance for chance in (drop, drop_tokens, drop_channels)
+        )
         self.word_scale = nn.Parameter(torch.tensor(10.0).log())
 
     def forward(self, retriever: Retriever, batch: TrainBatch) -> dict[str, Tensor]:
@@ -74,8 +80,9 @@ class RetrievalLoss(nn.Module):
         weights = self.weights
         whole, sound = encode_batch(retriever, batch, self.drop_channels if self.training else 0.0)
         parts = {} if weights.only_ctc else self.contrast(retriever, batch, whole)
-        if sound is not None and batch.transcripts is not None and weights.ctc > 0:
-            parts["ctc"] = weights.ctc * ctc_loss(sound, batch.transcripts)
+        spelling = retriever.spelling
+        if sound is not None and batch.transcripts is not None and spelling is not None and weights.ctc > 0:
+            parts["ctc"] = weights.ctc * ctc_loss(spelling, sound, batch.transcripts)
         parts["total"] = torch.stack(list(parts.values())).sum() if parts else whole.video.sum() * 0.0
         return parts
 
@@ -87,7 +94,7 @@ class RetrievalLoss(nn.Module):
         coarse_logits, parts = self.of_coarse(retriever, batch, text, clips)
         if weights.only_coarse:
             return parts
-        pairs = retriever.pair_scores(text, clips)
+        pairs = retriever.pair_scores(text, clips) if weights.late else retriever.fusion(text, clips)
         scale = retriever.fusion.logit_scale.exp().clamp(max=_LARGEST_SCALE)
         fused_logits = scale * pairs.fused
         positives = batch.positives
@@ -279,27 +286,18 @@ def cross_clr(queries: Tensor, clips: Tensor, positives: Tensor, temperature: fl
     return 0.5 * (losses[0] + losses[1])
 
 
-def ctc_loss(sound: AudioTokens, transcripts: list[str | None]) -> Tensor:
+def ctc_loss(spelling: Spelling, sound: AudioTokens, transcripts: list[str | None]) -> Tensor:
     """Connectionist temporal classification of the spoken characters, over the clips whose words are known.
 
     A transcript longer than its sound can carry is left out by CTC itself (`zero_infinity`).
     """
     known = [row for row, transcript in enumerate(transcripts) if transcript]
     if not known:
-        return sound.ctc_logits.sum() * 0.0
+        return sound.tokens.sum() * 0.0
     targets = [torch.tensor(spelled(transcripts[row] or ""), dtype=torch.long) for row in known]
-    log_probabilities = sound.ctc_logits[known].float().log_softmax(dim=-1).transpose(0, 1)
+    heard = spelling.letters(sound.tokens[known]).transpose(0, 1)
     lengths = torch.tensor([len(target) for target in targets])
     loss: Tensor = F.ctc_loss(
-        log_probabilities,
-        torch.cat(targets).to(log_probabilities.device),
-        sound.ctc_lengths[known],
-        lengths,
-        zero_infinity=True,
+        heard, torch.cat(targets).to(heard.device), FRAMES * sound.lengths[known], lengths, zero_infinity=True
     )
     return loss
-
-
-def spelled(transcript: str) -> list[int]:
-    """A transcript as CTC symbols; what cannot be spelled is left out."""
-    return [index for index in (CTC_SYMBOLS.find(c) for c in transcript.lower()) if index > 0]

@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from model import checkpoint
 from model.clip_tokens import ClipTokens
 from model.clips import ClipInput, collate, encode
-from model.coarse import CoarseEncoder, CoarseShare
+from model.coarse import CoarseEncoder
 from model.confidence import band, evidence
 from model.config import RetrieverConfig
 from model.explain import Explanation, Relevance, explain, relevances
 from model.fusion import FusionHead, PairScores
+from model.letters import read
+from model.share import QueryShare
+from model.spelling import Spelling
 from model.text import TextEncoder, TextEncoding, load_tokenizer
 from model.tokens import TokenSet
 
@@ -44,7 +47,8 @@ class Retriever(nn.Module, ModelHubMixin):
         self.text = TextEncoder(config.text, config.width, tokenizer)
         self.fusion = FusionHead(config.width, len(config.video.channels), config.dtw_gamma)
         self.coarse = CoarseEncoder(config.width, config.wide)
-        self.late = CoarseShare(config.width) if config.wide else None
+        self.late = QueryShare(config.width) if config.wide else None
+        self.spelling = Spelling(config.width) if config.spelling else None
         self.cells = sum(rows * columns for rows, columns in config.video.grids)
         self.card = ""
         self._weights_digest: str | None = None
@@ -120,10 +124,17 @@ class Retriever(nn.Module, ModelHubMixin):
         return f"htav-{self.config.preset}@{self.fingerprint[:4]}"
 
     def train(self, mode: bool = True) -> "Retriever":
-        """Training mode; the frame trunk's batch statistics stay frozen, so that no clip depends on its batch."""
+        """Training mode; the frame trunk's batch statistics stay frozen, so that no clip depends on its batch.
+
+        What does not learn drops nothing: what learns beside it would learn from less than it will get.
+        """
         super().train(mode)
         if mode:
             self._weights_digest = None  # what was saved is about to change
+            for module in self.modules():
+                weights = list(module.parameters())
+                if weights and not any(weight.requires_grad for weight in weights):
+                    module.eval()
         if not self.query_only:
             self.video.trunk.eval()
         return self
@@ -161,15 +172,14 @@ class Retriever(nn.Module, ModelHubMixin):
         return collate(token_sets, self.cells, self.config.width)
 
     def pair_scores(self, text: TextEncoding, clips: ClipTokens) -> PairScores:
-        """All B x C scores with gradients: the fusion's, and the coarse vectors' by their share."""
+        """All B x C scores with gradients: the fusion's, summed with the coarse vectors', lifted by the spelling."""
         pairs: PairScores = self.fusion(text, clips)
-        if self.late is None:
-            return pairs
-        coarse = self.coarse.compare(text.pooled, clips)
-        share = self.late(text.pooled) * text.mask.any(dim=1, keepdim=True)
-        both = zip((pairs.fused, pairs.video, pairs.audio), coarse, strict=True)
-        fused, video, audio = ((1.0 - share) * words + share * whole for words, whole in both)
-        return pairs._replace(fused=fused, video=video, audio=audio, coarse_share=share)
+        if self.late is not None:
+            share = self.late(text.pooled) * text.mask.any(dim=1, keepdim=True)
+            pairs = pairs.summed(*self.coarse.compare(text.pooled, clips), share)._replace(coarse_share=share)
+        if self.spelling is not None and bool(clips.audio_mask.any()):
+            pairs = pairs.lifted(*self.spelling(text, clips))
+        return pairs
 
     @torch.inference_mode()
     def rerank(
@@ -204,8 +214,11 @@ class Retriever(nn.Module, ModelHubMixin):
     @torch.inference_mode()
     def explain(self, text: TextEncoding, row: int, token_set: TokenSet) -> Explanation:
         """Attention, alignment and gates behind the score of query `row` with a clip."""
-        query = text.row(row)
-        return explain(self.pair_scores(query, self.collate([token_set])), query, token_set)
+        query, clip = text.row(row), self.collate([token_set])
+        heard_as = ""
+        if self.spelling is not None and len(token_set.audio):
+            heard_as = read(self.spelling.letters(clip.audio)[0])
+        return explain(self.pair_scores(query, clip), query, token_set, heard_as)
 
     def confidences(self, text: TextEncoding, row: int, scores: Sequence[float]) -> list[str]:
         """The calibrated band, high to none, of each of the fused scores [M], all that a search by query `row` has."""

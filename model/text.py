@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from model.config import ConfigError, TextConfig
 from model.graph import TemporalGraphNetwork
-
-CHARACTERS = "_ abcdefghijklmnopqrstuvwxyz'0123456789"  # index 0 stands for padding and for any other character
+from model.letters import SPACE, SYMBOLS, SpelledToken, spelled
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class TextEncoding:
     words: list[list[str]]
     unknown: list[list[str]]
     understood: list[bool]
+    spelled: list[list[SpelledToken]]
 
     def row(self, index: int) -> "TextEncoding":
         """The single query `index`, without padding; a query without tokens keeps one that the mask hides."""
@@ -39,6 +39,7 @@ class TextEncoding:
             [self.words[index]],
             [self.unknown[index]],
             [self.understood[index]],
+            self.spelled[index : index + 1],
         )
 
 
@@ -99,7 +100,7 @@ class CharacterBranch(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         width = config.char_width
-        self.embedding = nn.Embedding(len(CHARACTERS), width)
+        self.embedding = nn.Embedding(len(SYMBOLS), width)
         self.convolutions = nn.ModuleList(nn.Conv1d(width, width, 5, padding=2) for _ in range(2))
         self.out = nn.Linear(width, config.hidden)
         self.gate = nn.Parameter(torch.zeros(config.hidden))
@@ -159,7 +160,8 @@ class TextEncoder(nn.Module):
         tokens, mask = nodes[:, 1:], (present & ~special)[:, 1:]
         n = max(int(mask.sum(dim=1).max()), 1)
         tokens, mask = tokens[:, :n], mask[:, :n]
-        return TextEncoding(tokens, mask, self.pool(tokens, mask), *self.words(texts, encodings))
+        spelling = [spelled_tokens(*both) for both in zip(texts, encodings, strict=True)]
+        return TextEncoding(tokens, mask, self.pool(tokens, mask), *self.words(texts, encodings), spelling)
 
     def pool(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """The query vector t [B, d]: an attention-weighted mean of the tokens."""
@@ -190,12 +192,23 @@ def character_spans(texts: list[str], encodings: list[Encoding]) -> tuple[Tensor
     S = max(1, *ends)
     ids, spans = torch.zeros(B, S, dtype=torch.long), torch.zeros(B, N, S)
     for row, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
-        spelled = [max(CHARACTERS.find(c.lower()), 0) for c in text[: ends[row]]]  # one a character, as offsets count
+        spelled = [max(SYMBOLS.find(c.lower()), 0) for c in text[: ends[row]]]  # one a character, as offsets count
         ids[row, : len(spelled)] = torch.tensor(spelled, dtype=torch.long)
         for place, (start, end) in enumerate(encoding.offsets):
             if end > start:
                 spans[row, place, start:end] = 1.0 / (end - start)
     return ids, spans
+
+
+def spelled_tokens(text: str, encoding: Encoding) -> list[SpelledToken]:
+    """The letters of each token that is no special one; a piece goes on with the word where no space is between."""
+    places = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
+    spans = [encoding.offsets[place] for place in places]
+    before = [0, *(end for _, end in spans)]
+    return [
+        SpelledToken(tuple(place for place in spelled(text[start:end]) if place > SPACE), 0 < start == last)
+        for (start, end), last in zip(spans, before, strict=False)
+    ]
 
 
 def _special_token(tokenizer: Tokenizer, *names: str) -> tuple[str, int]:

@@ -92,6 +92,7 @@ class Explanation(BaseModel):
     audio_times: list[float]
     audio_kept: list[list[float]]
     audio_alignment: list[list[float]]
+    heard_as: str
     gates: dict[str, Any]
 
 

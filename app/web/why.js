@@ -108,6 +108,8 @@ export function explain(explanation, seek) {
   }
   const figures = charts.map(({ title, text, kind, times, values }) => figure(title, text, { kind, words, times, values, seek }));
   panel.append(element("div.charts", {}, ...figures));
+  if (explanation.heard_as)
+    panel.append(element("section", {}, element("h4", {}, "Heard, letter by letter"), element("p.heard", {}, explanation.heard_as)));
   const gateList = gates(explanation.gates);
   if (gateList) panel.append(gateList);
   panel.append(table(words, charts));

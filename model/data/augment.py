@@ -53,8 +53,8 @@ def sound(wave: Waveform, rng: np.random.Generator, voices: list[Waveform] | Non
         changed = reverberate(changed, rng)
     if rng.random() < 0.5:
         changed = microphone(changed, rng)
-    if rng.random() < 0.5:
-        use_babble = bool(voices) and rng.random() < 0.6
+    if rng.random() < 0.65:
+        use_babble = bool(voices) and rng.random() < 0.75
         noise = (
             babble(voices or [], len(changed), rng)
             if use_babble

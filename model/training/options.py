@@ -24,6 +24,7 @@ class Options:
 
     data: tuple[str, ...]
     out: Path
+    split: str = "train"
     preset: str = "compact"
     init: Path | None = None
     audio_from: Path | None = None

@@ -55,6 +55,8 @@ def build(options: Options, *, resumed: bool) -> tuple[Retriever, RetrievalLoss]
     if options.audio_from is not None and not resumed:
         other = deepened(Retriever.from_pretrained(options.audio_from), options.seed)
         retriever.audio.load_state_dict(other.audio.state_dict())
+        if retriever.spelling is not None and other.spelling is not None:
+            retriever.spelling.symbols.load_state_dict(other.spelling.symbols.state_dict())
     return retriever, RetrievalLoss(loss_weights(options.loss))
 
 
@@ -86,7 +88,7 @@ def prepare(
     kept_frames = freeze_frames(retriever.video, trained.frozen_frame_stages)
     cache = ClipCache(cache_dir("clips"), shape, keep_frames=kept_frames is None)
     folders = [Folder.parse(given) for given in options.data]
-    sources = _sources(folders, cache, report)
+    sources = _sources(folders, options.split, cache, report)
     store = None
     if kept_frames is not None:
         digest, shapes = kept_frames
@@ -144,8 +146,8 @@ def _sampler(sources: list[Source], options: Options, report: Report, rank: int,
     return sampler
 
 
-def _sources(folders: list[Folder], cache: ClipCache, report: Report) -> list[Source]:
-    sources, failures = gather(folders, "train", cache, report.advance)
+def _sources(folders: list[Folder], split: str, cache: ClipCache, report: Report) -> list[Source]:
+    sources, failures = gather(folders, split, cache, report.advance)
     if cache.keep_frames:
         failures += decode_all(sources, cache, report.advance)
     else:  # films are decoded when their features are made

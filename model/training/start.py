@@ -49,7 +49,13 @@ def deepened(trained: Retriever, seed: int) -> Retriever:
     config = trained.config
     now = RetrieverConfig.from_preset(config.preset)
     layers = max(config.audio.temporal_layers, now.audio.temporal_layers)
-    grown = replace(config, wide=config.wide or now.wide, audio=replace(config.audio, temporal_layers=layers))
+    most = max(config.audio.max_tokens, now.audio.max_tokens)
+    grown = replace(
+        config,
+        wide=config.wide or now.wide,
+        spelling=config.spelling or now.spelling,
+        audio=replace(config.audio, temporal_layers=layers, max_tokens=most),
+    )
     if grown == config:
         return trained
     with torch.random.fork_rng(devices=[]):

@@ -41,7 +41,7 @@ def video(backbone: str) -> Tensors:
 def audio(kind: str) -> Tensors:
     found = (tiny().audio if kind == "own" else ast_encoder())([wave(1.0, 1), wave(0.3, 2)])
     valid = torch.arange(found.tokens.shape[1]) < found.lengths.unsqueeze(1)
-    return {"tokens": found.tokens * valid.unsqueeze(-1), "ctc_logits": found.ctc_logits[0, :, :8].contiguous()}
+    return {"tokens": found.tokens * valid.unsqueeze(-1)}
 
 
 def fusion() -> Tensors:
@@ -71,6 +71,14 @@ def alignment() -> Tensors:
     return {"E": expected_alignment(cost, torch.tensor([6]), torch.tensor([32]), 0.1)}
 
 
+def spelling() -> Tensors:
+    clips = collate([token_set(1), token_set(2, 1, 3), token_set(3, 2, 0), token_set(4, 0, 20)], CELLS, WIDTH)
+    part = tiny().spelling
+    assert part is not None
+    heard, share = part(tiny().encode_text(["a red dog", "woman"]), clips)
+    return {"letters": part.letters(clips.audio), "heard": heard, "share": share}
+
+
 MAKERS: dict[str, Callable[[], Tensors]] = {
     "text": text,
     "video": lambda: video("test_efficientnet"),
@@ -79,6 +87,7 @@ MAKERS: dict[str, Callable[[], Tensors]] = {
     "ast": lambda: audio("ast"),
     "fusion": fusion,
     "coarse": coarse,
+    "spelling": spelling,
     "alignment": alignment,
 }
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from model.clips import ClipInput
 from model.config import RetrieverConfig
+from model.letters import SpelledToken
 from model.retriever import Retriever
 from model.text import TextEncoding
 from model.tokens import TokenSet, quantise
@@ -82,7 +83,9 @@ def query(lengths: list[int], seed: int = 0, width: int = WIDTH, dtype: torch.dt
     mask = torch.arange(N) < torch.tensor(lengths).unsqueeze(1)
     pooled = torch.from_numpy(rng.standard_normal((B, width))).to(dtype)
     words = [[f"word{n}" for n in range(length)] for length in lengths]
-    return TextEncoding(tokens, mask, pooled, words, [[] for _ in lengths], [length > 0 for length in lengths])
+    spelled = [[SpelledToken((2 + n % 26, 3 + n % 26), False) for n in range(length)] for length in lengths]
+    understood = [length > 0 for length in lengths]
+    return TextEncoding(tokens, mask, pooled, words, [[] for _ in lengths], understood, spelled)
 
 
 def sound(seconds: float, seed: int = 0) -> np.ndarray:

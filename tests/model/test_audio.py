@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model.ast_trunk import WINDOW, AstTrunk, resampling
-from model.audio import CTC_SYMBOLS, AudioEncoder, AudioTokens
+from model.audio import AudioEncoder, AudioTokens
 from model.clips import collate, limit_audio
 from model.config import AudioConfig
 from model.retriever import Retriever
@@ -40,10 +40,9 @@ def test_an_utterance_alone_is_the_utterance_in_any_batch(encoder: AudioEncoder)
     for row, length in enumerate(seconds):
         with torch.inference_mode():
             alone = encoder([wave(length, row)])
-        valid, spoken = int(alone.lengths), int(alone.ctc_lengths)
-        assert int(together.lengths[row]) == valid and int(together.ctc_lengths[row]) == spoken
+        valid = int(alone.lengths)
+        assert int(together.lengths[row]) == valid
         torch.testing.assert_close(together.tokens[row, :valid], alone.tokens[0, :valid], rtol=0, atol=1e-4)
-        torch.testing.assert_close(together.ctc_logits[row, :spoken], alone.ctc_logits[0, :spoken], rtol=0, atol=1e-4)
 
 
 def test_many_utterances_come_back_in_their_order() -> None:
@@ -59,8 +58,7 @@ def test_many_utterances_come_back_in_their_order() -> None:
 def test_lengths_are_those_of_the_sound(encoder: AudioEncoder) -> None:
     found = encode(encoder, 0.0, 0.024, 0.025, 1.0, 4.0)
     assert found.lengths.tolist() == [0, 0, 1, 13, 50]  # 12.5 a second, rounded up
-    assert found.ctc_lengths.tolist() == [0, 0, 1, 25, 100]
-    assert found.ctc_logits.shape[2] == len(CTC_SYMBOLS) and bool(found.tokens.isfinite().all())
+    assert bool(found.tokens.isfinite().all())
 
 
 def test_nothing_to_hear_gives_no_token(encoder: AudioEncoder) -> None:
@@ -73,7 +71,7 @@ def test_gradients_are_finite_with_an_empty_sound_in_the_batch(kind: str) -> Non
     encoder = fresh_tiny().audio.train() if kind == "own" else ast_encoder().train()
     found = encoder([wave(0.5), wave(0.0), wave(1.2)])
     valid = torch.arange(found.tokens.shape[1]) < found.lengths.unsqueeze(1)
-    (found.tokens[valid].square().mean() + found.ctc_logits[0].square().mean()).backward()
+    found.tokens[valid].square().mean().backward()
     gradients = {name: p.grad for name, p in encoder.named_parameters() if p.grad is not None}
     assert all(bool(gradient.isfinite().all()) for gradient in gradients.values())
     first = "stem.first.weight" if kind == "own" else "pretrained.net.embeddings.patch_embeddings.projection.weight"
@@ -152,7 +150,7 @@ def test_a_sound_longer_than_a_window_is_heard_to_its_end() -> None:
 
 def test_with_a_pretrained_trunk_neither_stem_nor_blocks_are_built() -> None:
     names = {name.partition(".")[0] for name, _ in ast_encoder().named_parameters()}
-    assert names == {"pretrained", "ctc", "lstm", "merge", "project", "out_norm"}
+    assert names == {"pretrained", "lstm", "merge", "project", "out_norm"}
     assert not any("resample" in name for name in ast_encoder().state_dict())
 
 
@@ -163,7 +161,7 @@ def test_with_a_pretrained_trunk_neither_stem_nor_blocks_are_built() -> None:
 def test_neighbours_are_merged_to_uniform_times(most: int) -> None:
     tokens = torch.arange(3 * 25, dtype=torch.float32).view(3, 25, 1)
     lengths = torch.tensor([25, 0, 7])
-    merged, mask, times = limit_audio(AudioTokens(tokens, lengths, tokens, lengths), most)
+    merged, mask, times = limit_audio(AudioTokens(tokens, lengths), most)
     for row, length in enumerate(lengths.tolist()):
         factor = max(-(-length // most), 1)
         groups = [list(range(start, min(start + factor, length))) for start in range(0, length, factor)]
@@ -185,10 +183,12 @@ def test_limit_is_blind_to_the_batch() -> None:
 
 
 def test_a_checkpoint_is_deepened_with_hardly_a_change_of_what_it_says() -> None:
-    shallow = replace(tiny().config, wide=0, audio=replace(tiny().config.audio, temporal_layers=0))
+    small = replace(tiny().config.audio, temporal_layers=0, max_tokens=32)
+    shallow = replace(tiny().config, wide=0, spelling=0, audio=small)
     with torch.random.fork_rng():
         trained = Retriever(shallow, tiny().text.tokenizer).eval()
     deeper = deepened(trained, seed=0)
+    assert deeper.config.audio.max_tokens == tiny().config.audio.max_tokens
     assert deeper.config.audio.temporal_layers == 1 and len(deeper.audio.temporal) == 1
     with torch.inference_mode():
         before, after = trained.audio([wave(1.3, 1)]), deeper.audio([wave(1.3, 1)])
@@ -198,7 +198,7 @@ def test_a_checkpoint_is_deepened_with_hardly_a_change_of_what_it_says() -> None
         clips = collate([token_set(1), token_set(2)], CELLS, WIDTH)
         text = query([4, 2])
         scores = [network.pair_scores(text, clips).fused for network in (trained, deeper)]
-        torch.testing.assert_close(*scores, rtol=0, atol=0.05)  # the late sum starts at some hundredths
+        torch.testing.assert_close(*scores, rtol=0, atol=0.1)  # the late sums start at some hundredths
         assert torch.equal(trained.coarse.queries(text.pooled), deeper.coarse.queries(text.pooled))
-    assert torch.equal(before.tokens, after.tokens) and torch.equal(before.ctc_logits, after.ctc_logits)
+    assert torch.equal(before.tokens, after.tokens)
     assert deepened(deeper, seed=0) is deeper

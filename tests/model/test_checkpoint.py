@@ -135,7 +135,7 @@ def test_the_fingerprint_changes_with_what_changes_tokens_and_not_with_calibrati
 
 def test_a_checkpoint_without_parts_that_came_later_keeps_its_fingerprint_and_can_be_calibrated(tmp_path: Path) -> None:
     """Its config.json does not name them; one written now does, as switched off."""
-    config = replace(tiny().config, wide=0)
+    config = replace(tiny().config, wide=0, spelling=0)
     with torch.random.fork_rng():
         retriever = Retriever(config, tiny().text.tokenizer)
     retriever.save_pretrained(tmp_path)
@@ -151,6 +151,13 @@ def test_a_checkpoint_without_parts_that_came_later_keeps_its_fingerprint_and_ca
     checkpoint.write_config(tmp_path, replace(config, confidence=replace(config.confidence, high=0.9)), digests)
     assert "wide" in json.loads(path.read_text())["config"]
     assert Retriever.from_pretrained(tmp_path).fingerprint == retriever.fingerprint
+
+
+def test_weights_that_nothing_uses_any_more_are_left_out(tmp_path: Path) -> None:
+    former = {f"{part}weight": torch.zeros(2) for part in checkpoint.FORMER_PARTS}
+    tokenizer = tiny().text.tokenizer.to_str()
+    checkpoint.write(tmp_path, tiny().config, tiny().state_dict() | former, tokenizer, "")
+    assert Retriever.from_pretrained(tmp_path).state_dict().keys() == tiny().state_dict().keys()
 
 
 # Overwriting

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from model.clip_tokens import ClipTokens
 from model.clips import collate, step_places
-from model.coarse import CoarseEncoder, CoarseShare
+from model.coarse import CoarseEncoder
 from model.fusion import FusionHead
+from model.letters import alignment_costs, heard_letters, query_letters
+from model.share import QueryShare
 from model.text import TextEncoding
 from model.tokens import TokenSet, dequantise
 from tests.model import slow_reference
@@ -64,8 +66,24 @@ def reference(text: TextEncoding, row: int, item: TokenSet, dtype: torch.dtype) 
     with torch.no_grad():
         words = slow_reference.scores(network, text.tokens[row, :n], text.pooled[row], clip)
         whole, share = coarse_reference(text.row(row), item, dtype)
+        lift = spelled_reference(text.row(row), item, dtype)
     fused, video, audio = ((1 - share) * one + share * other for one, other in zip(words, whole, strict=True))
-    return fused, video, audio
+    return fused + lift * (1 - fused), video, audio + lift * (1 - audio)
+
+
+def spelled_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) -> float:
+    """How far the spelling lifts one pair's score; its alignment has a slow twin in test_letters.py."""
+    network = tiny(dtype)
+    assert network.spelling is not None
+    letters = query_letters(text.spelled[0], torch.sigmoid(network.spelling.said(text.tokens[0])).flatten())
+    if letters is None or not len(item.audio):
+        return 0.0
+    tokens = torch.from_numpy(dequantise(item.audio, item.audio_scale)).to(dtype).unsqueeze(0)
+    sound = heard_letters(network.spelling.letters(tokens), torch.tensor([2 * len(item.audio)]))
+    evidence = float(alignment_costs(letters, sound))
+    heard = slow_reference.sigmoid(float(network.spelling.slope) * (evidence + float(network.spelling.offset)))
+    share = network.spelling.share
+    return heard * slow_reference.sigmoid(float(share.share.weight[0] @ text.pooled[0] + share.offset))
 
 
 def coarse_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) -> tuple[list[float], float]:
@@ -133,6 +151,7 @@ def test_padding_of_texts_and_clips_does_not_move_the_cosine(dtype: torch.dtype)
         torch.cat([torch.cat([text.mask, torch.zeros(2, 7, dtype=torch.bool)], dim=1), longer.mask[2:]]),
         torch.cat([text.pooled, longer.pooled[2:]]),
         *([], [], []),
+        [*text.spelled, *longer.spelled[2:]],
     )
     for place, item in enumerate(items):
         alone = [fuse(text.row(row), [item], dtype) for row in range(2)]
@@ -173,7 +192,9 @@ def test_when_all_is_masked_the_score_is_zero_and_gradients_are_finite() -> None
 def test_permuting_queries_permutes_scores_and_nothing_else() -> None:
     text = query([4, 2, 6])
     order = torch.tensor([2, 0, 1])
-    turned = TextEncoding(text.tokens[order], text.mask[order], text.pooled[order], [], [], [])
+    turned = TextEncoding(
+        text.tokens[order], text.mask[order], text.pooled[order], [], [], [], [text.spelled[row] for row in order]
+    )
     items = [token_set(1), token_set(2, 0, 4), token_set(3, 2, 0)]
     for before, after in zip(fuse(text, items), fuse(turned, items), strict=True):
         torch.testing.assert_close(before[order], after, rtol=0, atol=1e-6)
@@ -200,7 +221,7 @@ def test_the_coarse_vectors_have_a_share_that_differs_by_query_and_starts_small(
     assert late is not None
     shares = late(query([3] * 40).pooled)
     assert 0.0 < float(shares.min()) < 0.5 < float(shares.max()) < 1.0
-    torch.testing.assert_close(CoarseShare(WIDTH)(query([3, 2]).pooled), torch.full((2, 1), 0.0474), rtol=0, atol=1e-3)
+    torch.testing.assert_close(QueryShare(WIDTH)(query([3, 2]).pooled), torch.full((2, 1), 0.0474), rtol=0, atol=1e-3)
 
 
 def test_the_gate_starts_at_one_and_every_word_counts_alike() -> None:

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.audio import CTC_SYMBOLS, AudioTokens
+from model.audio import AudioTokens
 from model.clips import collate
+from model.letters import spelled
 from model.losses import (
     LossWeights,
     RetrievalLoss,
@@ -21,11 +22,11 @@ from model.losses import (
     hardest_negative,
     info_nce,
     pearson_distillation,
-    spelled,
 )
 from model.retriever import Retriever
+from model.spelling import Spelling
 from model.training.batch import TrainBatch
-from tests.model.samples import CELLS, WIDTH, fresh_tiny, pictures, token_set, wave
+from tests.model.samples import CELLS, WIDTH, fresh_tiny, pictures, scramble, token_set, wave
 
 POSITIVES = torch.tensor([[1, 0, 0, 1], [0, 1, 0, 0], [0, 1, 1, 0]], dtype=torch.bool)
 
@@ -139,29 +140,35 @@ def test_cross_clr_repels_only_what_shares_nothing() -> None:
     assert bool(texts.grad.isfinite().all())
 
 
-def spoken(frames: int, symbols: int = len(CTC_SYMBOLS), clips: int = 1) -> AudioTokens:
-    S = logits(clips * frames, symbols, seed=4).float().view(clips, frames, symbols)
-    return AudioTokens(torch.zeros(clips, 1, 1), torch.ones(clips), S, torch.full((clips,), frames))
+def spoken(tokens: int, clips: int = 1) -> AudioTokens:
+    heard = logits(clips * tokens, WIDTH, seed=4).float().view(clips, tokens, WIDTH)
+    return AudioTokens(heard, torch.full((clips,), tokens))
+
+
+def spelling() -> Spelling:
+    part = Spelling(WIDTH)
+    scramble(part)
+    return part.requires_grad_(False)
 
 
 def test_ctc_is_the_weight_of_every_spelling() -> None:
-    sound, target = spoken(4), "ab"
-    probabilities = sound.ctc_logits[0].double().softmax(dim=-1)
+    sound, letters, target = spoken(2), spelling(), "ab"
+    probabilities = letters.letters(sound.tokens)[0].double().exp()
     wanted, total = spelled(target), 0.0
     for path in itertools.product([0, *wanted], repeat=4):
         collapsed = [symbol for symbol, _ in itertools.groupby(path) if symbol != 0]
         if collapsed == wanted:
             total += math.prod(float(probabilities[t, symbol]) for t, symbol in enumerate(path))
-    assert float(ctc_loss(sound, [target])) == pytest.approx(-math.log(total) / len(target), rel=1e-4)
+    assert float(ctc_loss(letters, sound, [target])) == pytest.approx(-math.log(total) / len(target), rel=1e-4)
 
 
 @pytest.mark.parametrize("transcripts", [["日本", None], ["", "a"], [None, None], ["far too long for it", "b"]])
 def test_ctc_survives_transcripts_that_cannot_be_spelled_or_do_not_fit(transcripts: list[str | None]) -> None:
-    sound = spoken(5, clips=2)
-    sound.ctc_logits.requires_grad_()
-    loss = ctc_loss(sound, transcripts)
+    sound = spoken(3, clips=2)
+    sound.tokens.requires_grad_()
+    loss = ctc_loss(spelling(), sound, transcripts)
     loss.backward()
-    assert math.isfinite(float(loss.detach())) and bool(sound.ctc_logits.grad.isfinite().all())
+    assert math.isfinite(float(loss.detach())) and bool(sound.tokens.grad.isfinite().all())
 
 
 def test_only_clips_with_both_lose_a_modality_and_never_both() -> None:

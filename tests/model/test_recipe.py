@@ -28,7 +28,8 @@ def recipe(data: Path, **more: object) -> Recipe:
     )
     stages = (
         Stage("see", TINY, {"flickr8k": 1.0, "broken": 1.0}),
-        Stage("join", f"--init {{work}}/see/model {TINY}", {"flickr8k": 1.0, "sounds": 0.5}),
+        Stage("join", f"{TINY} --compose 0.5", {"flickr8k": 1.0, "sounds": 0.5}, ("see",)),
+        Stage("weigh", f"{TINY} --split val --only late. --loss late=1", {"flickr8k": 1.0}, ("look", "join"), "spell"),
     )
     return Recipe(data, data.parent / "work", sources=sources, stages=stages, **more)  # type: ignore[arg-type]
 
@@ -50,12 +51,23 @@ def test_the_recipe_ends_in_a_calibrated_checkpoint_and_does_nothing_twice(
 def test_what_cannot_be_done_is_said(data: Path) -> None:
     with pytest.raises(RecipeError, match="no source 'flickr'"):
         recipe(data, without=("flickr",)).run()
-    with pytest.raises(RecipeError, match="stage 'see'"):
+    with pytest.raises(RecipeError, match="no stage has any of its data"):
         recipe(data, without=("flickr8k", "sounds")).run()
+
+
+@pytest.mark.timeout(300)
+def test_without_photographs_the_stages_that_need_them_are_left_out(
+    data: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = recipe(data, without=("flickr8k",)).run()
+    said = " ".join(capfd.readouterr().err.split())
+    assert out == data.parent / "work" / "join" / "model" and Retriever.from_pretrained(out).config.preset == "tiny"
+    assert "left out: the stage see" in said and "left out: the stage weigh" in said
 
 
 def test_every_stage_takes_known_sources_and_readable_options() -> None:
     names = {source.name for source in SOURCES}
     for stage in STAGES:
         assert set(stage.weights) <= names
+        assert {*stage.starts_from, stage.hears_as} - {""} <= {other.name for other in STAGES}
     assert {source.needs for source in SOURCES} - {""} <= names

@@ -9,6 +9,7 @@ import torch
 
 from model.clips import ClipInput, collate
 from model.config import ConfigError, RetrieverConfig
+from model.letters import SYMBOLS
 from model.retriever import Retriever
 from model.tokens import TokenSet, dequantise
 from tests.model.samples import CELLS, TEXTS, WIDTH, clip, fresh_tiny, pictures, sound, tiny, token_set
@@ -148,6 +149,7 @@ def test_an_explanation_has_the_shape_of_the_contract() -> None:
     np.testing.assert_allclose(np.sum(found["audio_alignment"], axis=1), 1.0, atol=1e-3)
     assert (np.sum(found["audio_kept"], axis=1) <= 1.0 + 1e-4).all() and (np.array(found["audio_kept"]) == 0.0).any()
     assert np.shape(found["gates"]["modality"]) == np.shape(found["gates"]["token"]) == (N,)
+    assert set(found["heard_as"]) <= set(SYMBOLS) and 0.0 < found["gates"]["spelled"] < 1.0
     assert 0.0 < found["gates"]["order"] < 1.0 and 0.0 <= found["gates"]["coarse"] <= 0.8
     json.dumps(found, allow_nan=False)
 
@@ -157,7 +159,7 @@ def test_an_explanation_of_what_is_missing_is_empty() -> None:
     blind, deaf = tiny().explain(text, 0, unseen).to_json(), tiny().explain(text, 0, silent).to_json()
     assert blind["frames"] == [] and blind["video_attention"] == [[]] * 3 and len(blind["audio_times"]) > 0
     assert deaf["audio_times"] == [] and deaf["audio_kept"] == deaf["audio_alignment"] == [[]] * 3
-    assert "order" not in deaf["gates"]
+    assert "order" not in deaf["gates"] and deaf["heard_as"] == ""
 
 
 def test_collate_masks_what_is_missing() -> None:
@@ -192,7 +194,7 @@ def test_the_same_seed_gives_the_same_network_and_leaves_the_callers_alone() -> 
 def test_presets_are_whole_and_survive_json() -> None:
     for preset in ("compact", "paper", "tiny"):
         config = RetrieverConfig.from_preset(preset)
-        assert config.preset == preset and config.video.max_tokens <= 64 and config.audio.max_tokens == 64
+        assert config.preset == preset and config.video.max_tokens <= 64 and config.audio.max_tokens == 160
         assert RetrieverConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 

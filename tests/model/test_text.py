@@ -16,8 +16,9 @@ from model.graph import (
     TemporalGraphNetwork,
     typed_edges,
 )
+from model.letters import SYMBOLS
 from model.retriever import Retriever
-from model.text import CHARACTERS, TextEncoder, character_spans
+from model.text import TextEncoder, character_spans
 from model.training.start import load_roberta, tiny_tokenizer
 from tests.model.samples import TEXTS, WIDTH, fresh_tiny, scramble, tiny
 
@@ -79,7 +80,7 @@ def test_spelling_tells_words_apart_that_the_vocabulary_does_not() -> None:
 def test_characters_are_counted_as_offsets_count_them() -> None:
     texts = ["İs a dog", "dog"]  # İ becomes two characters in lower case
     ids, spans = character_spans(texts, tiny().text.tokenizer.encode_batch(texts))
-    assert ids.shape == (2, 8) and ids[0, 5:].tolist() == [CHARACTERS.index(c) for c in "dog"]
+    assert ids.shape == (2, 8) and ids[0, 5:].tolist() == [SYMBOLS.index(c) for c in "dog"]
     assert int((ids[1] > 0).sum()) == 3
     assert set(spans.sum(dim=2).round(decimals=5).unique().tolist()) == {0.0, 1.0}
 

@@ -1,0 +1,147 @@
+"""A query's letters among those that are heard: against a slow twin, and by what a listener would expect."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.letters import (
+    BETWEEN,
+    BLANK,
+    SKIPPED,
+    SPACE,
+    SYMBOLS,
+    HeardLetters,
+    QueryLetters,
+    SpelledToken,
+    alignment_costs,
+    heard_letters,
+    query_letters,
+    read,
+    spelled,
+)
+from model.text import spelled_tokens
+from tests.model.samples import tiny
+
+
+def query(text: str, weight: float = 1.0) -> QueryLetters:
+    tokens = [SpelledToken(tuple(spelled(word)), False) for word in text.split()]
+    found = query_letters(tokens, torch.full((len(tokens),), weight))
+    assert found is not None
+    return found
+
+
+def said(text: str, sharpness: float = 12.0) -> Tensor:
+    """Log-probabilities [1, F, symbols] of a voice that is heard as these symbols, `_` for none, one a frame."""
+    frames = torch.tensor([SYMBOLS.index(letter) for letter in text])
+    return (sharpness * torch.nn.functional.one_hot(frames, len(SYMBOLS)).float()).log_softmax(dim=-1).unsqueeze(0)
+
+
+def cost(text: str, heard: str) -> float:
+    letters = said(heard)
+    return float(alignment_costs(query(text), heard_letters(letters, torch.tensor([letters.shape[1]]))))
+
+
+def slow(text: str, heard: HeardLetters) -> float:
+    """The same by trying every choice of words that are not skipped and every way to lay them over the frames."""
+    costs, begins, F = heard.costs[0].tolist(), heard.begins[0].tolist(), int(heard.lengths[0])
+    words = [spelled(word) for word in text.split()]
+    letters = sum(map(len, words))
+
+    def word_costs(word: list[int], start: int, end: int) -> float:
+        """The best CTC path of one word over the frames from `start` to `end`, letter first."""
+        best = -math.inf
+        for path in itertools.product([BLANK, *sorted(set(word))], repeat=end - start):
+            collapsed = [symbol for symbol, _ in itertools.groupby(path) if symbol != BLANK]
+            if collapsed == word and path[0] != BLANK:
+                best = max(best, sum(costs[start + place][symbol] for place, symbol in enumerate(path)))
+        return best
+
+    found = -SKIPPED * letters
+    for count in range(1, len(words) + 1):
+        for chosen in itertools.combinations(range(len(words)), count):
+            skipped = SKIPPED * sum(len(words[place]) for place in range(len(words)) if place not in chosen)
+            for bounds in itertools.combinations_with_replacement(range(F + 1), 2 * count):
+                spans = list(itertools.batched(bounds, 2)) if hasattr(itertools, "batched") else pairs(bounds)
+                if any(start == end for start, end in spans):
+                    continue
+                total = -skipped
+                for place, (start, end) in zip(chosen, spans, strict=True):
+                    total += word_costs(words[place], start, end)
+                for (_, end), (start, _) in itertools.pairwise(spans):
+                    total -= BETWEEN * sum(begins[end:start])
+                found = max(found, total)
+    return found / letters
+
+
+def pairs(bounds: tuple[int, ...]) -> list[tuple[int, int]]:
+    return list(zip(bounds[::2], bounds[1::2], strict=True))
+
+
+@pytest.mark.parametrize("text", ["ab", "aa", "a b", "ba a", "b ab"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_alignment_is_the_best_of_all(text: str, seed: int) -> None:
+    drawn = 2.0 * torch.randn(1, 5, len(SYMBOLS), generator=torch.Generator().manual_seed(seed))
+    drawn[..., SPACE + 1 : SPACE + 3] += 3.0  # a and b are likely, or nothing would be found
+    heard = heard_letters(drawn.log_softmax(dim=-1), torch.tensor([5]))
+    assert float(alignment_costs(query(text), heard)) == pytest.approx(slow(text, heard), abs=1e-4)
+
+
+def test_what_is_said_costs_nothing_wherever_it_is_said() -> None:
+    for heard in ("the_dog", "a_big_catt_the__ddog_runs", "the dog", "___the____d_o_g___"):
+        assert cost("the dog", heard) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_each_difference_costs_what_it_should() -> None:
+    letters = len("thedogruns")
+    assert cost("the dog runs", "thedog") == pytest.approx(-SKIPPED * 4 / letters, abs=1e-3)
+    assert cost("the dog runs", "the_old_dog_runs") == pytest.approx(-BETWEEN * 3 / letters, abs=1e-3)
+    assert cost("the dog runs", "__") == pytest.approx(-SKIPPED)
+    one_wrong = cost("the dog runs", "the_dig_runs")
+    assert cost("the dog runs", "runs_dog_the") < one_wrong < -0.1  # order counts, more than a letter
+    assert cost("moon", "mo_on") == pytest.approx(0.0, abs=1e-3) and cost("moon", "moon") < -0.5  # CTC's rule
+
+
+def test_words_that_are_not_said_need_not_be_heard() -> None:
+    tokens = [SpelledToken(tuple(spelled(word)), False) for word in ("she", "says", "tuesday")]
+    heard = heard_letters(said("tuesday"), torch.tensor([7]))
+    both = []
+    for weights in ([1.0, 1.0, 1.0], [1e-3, 1e-3, 1.0]):
+        letters = query_letters(tokens, torch.tensor(weights))
+        assert letters is not None
+        both.append(float(alignment_costs(letters, heard)))
+    assert both[0] == pytest.approx(-SKIPPED * 7 / 14, abs=1e-3) and both[1] == pytest.approx(0.0, abs=0.02)
+
+
+def test_which_words_are_said_is_learned_from_what_they_cost() -> None:
+    weights = torch.ones(2, requires_grad=True)
+    letters = query_letters([SpelledToken(tuple(spelled(word)), False) for word in ("red", "dog")], weights)
+    assert letters is not None
+    alignment_costs(letters, heard_letters(said("dog"), torch.tensor([3]))).sum().backward()
+    assert weights.grad is not None and float(weights.grad[0]) < 0 < float(weights.grad[1])
+
+
+def test_a_sound_does_not_depend_on_its_batch_and_silence_may_be_long() -> None:
+    texts = ["dog", "the_dog", "_" * 40 + "dog" + "_" * 9, "__"]
+    longest = max(map(len, texts))
+    padded = torch.cat([said(text + "x" * (longest - len(text))) for text in texts])
+    together = alignment_costs(query("the dog"), heard_letters(padded, torch.tensor([len(text) for text in texts])))
+    for row, text in enumerate(texts):
+        assert float(together[row]) == pytest.approx(cost("the dog", text), abs=1e-4)
+    assert heard_letters(padded, torch.tensor([len(text) for text in texts])).costs.shape[1] < 10
+
+
+def test_tokens_are_spelled_by_words() -> None:
+    text = "A xylo-dog's 2"
+    tokens = spelled_tokens(text, tiny().text.tokenizer.encode(text))
+    written = "".join(
+        ("" if token.goes_on else " ") + "".join(SYMBOLS[place] for place in token.symbols) for token in tokens
+    )
+    assert written == " a xylodog's 2"
+    assert query_letters([SpelledToken((), False)], torch.ones(1)) is None
+
+
+def test_letters_are_read_as_they_would_be_written() -> None:
+    assert read(said("__tthhe _ ccat_t__  ")[0]) == "the catt" and read(said("___")[0]) == ""

@@ -1,0 +1,87 @@
+"""Spelling as a part of the retriever: what it adds to a pair's score, and when it adds nothing."""
+
+from dataclasses import replace
+
+import torch
+
+from model.clips import collate
+from model.explain import explain
+from model.letters import SYMBOLS
+from model.retriever import Retriever
+from model.spelling import FRAMES, Spelling
+from tests.model.samples import CELLS, WIDTH, fresh_tiny, tiny, token_set
+
+SOUNDS = [token_set(1), token_set(2, 0, 12), token_set(3, 2, 0)]  # both, sound alone, pictures alone
+
+
+def spelling(retriever: Retriever) -> Spelling:
+    assert retriever.spelling is not None
+    return retriever.spelling
+
+
+def test_letters_are_distributions_two_a_token() -> None:
+    clips = collate(SOUNDS, CELLS, WIDTH)
+    found = spelling(tiny()).letters(clips.audio)
+    assert found.shape == (3, FRAMES * 12, len(SYMBOLS))
+    torch.testing.assert_close(found.exp().sum(dim=-1), torch.ones(3, FRAMES * 12))
+
+
+def test_a_clip_without_sound_and_a_query_without_letters_are_not_spelled() -> None:
+    text = tiny().encode_text(["a red dog", "?!"])
+    heard, share = spelling(tiny())(text, collate(SOUNDS, CELLS, WIDTH))
+    assert bool((heard[0, :2] > 0).all()) and heard[:, 2].tolist() == [0.0, 0.0] and heard[1].tolist() == [0.0] * 3
+    assert float(share[0].detach()) > 0 and float(share[1].detach()) == 0.0
+
+
+def test_a_pair_is_scored_alike_in_any_company() -> None:
+    texts = ["a red dog", "woman says xylophone", "?"]
+    text, clips = tiny().encode_text(texts), collate(SOUNDS, CELLS, WIDTH)
+    with torch.no_grad():
+        together = tiny().pair_scores(text, clips)
+        for row, words in enumerate(texts):
+            for column, item in enumerate(SOUNDS):
+                alone = tiny().pair_scores(tiny().encode_text([words]), collate([item], CELLS, WIDTH))
+                torch.testing.assert_close(alone.fused[0, 0], together.fused[row, column], rtol=0, atol=1e-5)
+
+
+def test_the_share_leads_from_the_fusion_to_what_is_spelled() -> None:
+    text, clips = tiny().encode_text(["a red dog"]), collate(SOUNDS, CELLS, WIDTH)
+    retriever = fresh_tiny()
+    retriever.load_state_dict(tiny().state_dict())
+    part = spelling(retriever)
+    with torch.no_grad():
+        part.share.share.weight.zero_()
+        part.share.offset.fill_(-30.0)
+        plain = retriever.pair_scores(text, clips)
+        part.share.offset.fill_(30.0)
+        spelled = retriever.pair_scores(text, clips)
+        heard = part(text, clips).heard
+        retriever.spelling = None
+        without = retriever.pair_scores(text, clips)
+    torch.testing.assert_close(plain.fused, without.fused)
+    for lifted, score in ((spelled.fused, without.fused), (spelled.audio, without.audio)):
+        torch.testing.assert_close(lifted, score + heard * (1.0 - score))
+    assert bool((spelled.fused <= 1.0).all()) and torch.equal(spelled.fused[:, 2], without.video[:, 2])
+    torch.testing.assert_close(spelled.video, without.video)
+
+
+def test_pictures_alone_are_searched_without_it() -> None:
+    text, clips = tiny().encode_text(["a red dog"]), collate(SOUNDS, CELLS, WIDTH).only(("video",))
+    pairs = tiny().pair_scores(text, clips)
+    assert pairs.spelled_share is None
+
+
+def test_an_explanation_says_what_share_it_has() -> None:
+    text, clips = tiny().encode_text(["a red dog"]), collate(SOUNDS[:1], CELLS, WIDTH)
+    with torch.no_grad():
+        pair = tiny().pair_scores(text, clips)
+    share = explain(pair, text, SOUNDS[0]).gates["spelled"]
+    assert 0 < share < 1 and share == round(float(pair.spelled_share), 4)  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_without_it_is_given_one() -> None:
+    from model.training.start import deepened
+
+    with torch.random.fork_rng():
+        older = Retriever(replace(tiny().config, spelling=0), tiny().text.tokenizer)
+    assert older.spelling is None and deepened(older, seed=0).spelling is not None
