@@ -8,13 +8,14 @@ of what is said, as far as the ear is sure of it.
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 SYMBOLS = "_ abcdefghijklmnopqrstuvwxyz'0123456789"  # CTC's blank, which is padding and any other character too
-BLANK, SPACE = 0, 1
+BLANK, SPACE, LETTERS = 0, 1, slice(2, 28)
 SKIPPED, BETWEEN = 4.0, 1.0  # nats a letter; chosen on drawn voices of val (docs/training-log.md)
 _SURE = math.log(0.98)  # of being no letter: of such frames in a row, one says as much as all
 _NEVER = -1e4
@@ -34,7 +35,7 @@ def spelled(text: str) -> list[int]:
 
 def read(log_probabilities: Tensor) -> str:
     """The likeliest symbols of one sound, [F, symbols], as they would be written down."""
-    likeliest = log_probabilities.argmax(dim=-1).unique_consecutive().tolist()
+    likeliest = [place for place, _ in groupby(log_probabilities.argmax(dim=-1).tolist())]
     return " ".join("".join(SYMBOLS[place] for place in likeliest if place != BLANK).split())
 
 
@@ -76,6 +77,13 @@ class HeardLetters(NamedTuple):
     costs: Tensor  # [C, F, symbols] log-probabilities, less that of the likeliest symbol of the frame
     begins: Tensor  # [C, F] 1 where a letter other than the frame's before is the likeliest symbol
     lengths: Tensor  # [C] frames that count
+
+    def room(self) -> Tensor:
+        """How easily any words are found in each sound, [C, 2]: what a letter costs on average, and log frames."""
+        counted = torch.arange(self.costs.shape[1], device=self.lengths.device) < self.lengths.unsqueeze(1)
+        frames = self.lengths.clamp(min=1).to(self.costs.dtype)
+        of_a_letter = self.costs[..., LETTERS].mean(dim=-1) * counted
+        return torch.stack([of_a_letter.sum(dim=1) / frames, frames.log()], dim=1)
 
 
 def heard_letters(log_probabilities: Tensor, lengths: Tensor) -> HeardLetters:

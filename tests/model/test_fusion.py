@@ -81,7 +81,8 @@ def spelled_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) ->
     tokens = torch.from_numpy(dequantise(item.audio, item.audio_scale)).to(dtype).unsqueeze(0)
     sound = heard_letters(network.spelling.letters(tokens), torch.tensor([2 * len(item.audio)]))
     evidence = float(alignment_costs(letters, sound))
-    heard = slow_reference.sigmoid(float(network.spelling.slope) * (evidence + float(network.spelling.offset)))
+    level = float(network.spelling.offset) - float(network.spelling.usual(sound.room()))
+    heard = slow_reference.sigmoid(float(network.spelling.slope) * (evidence + level))
     share = network.spelling.share
     return heard * slow_reference.sigmoid(float(share.share.weight[0] @ text.pooled[0] + share.offset))
 

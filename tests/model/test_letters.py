@@ -143,5 +143,14 @@ def test_tokens_are_spelled_by_words() -> None:
     assert query_letters([SpelledToken((), False)], torch.ones(1)) is None
 
 
+def test_any_words_are_found_more_easily_in_noise_and_in_long_sounds() -> None:
+    clear, muddy, longer = said("the dog_"), said("the dog_", sharpness=2.0), said("the dog_" * 3)
+    rooms = [heard_letters(sound, torch.tensor([sound.shape[1]])).room()[0] for sound in (clear, muddy, longer)]
+    assert rooms[1][0] > rooms[0][0] and rooms[2][1] > rooms[0][1]
+    padded = heard_letters(torch.cat([clear, torch.zeros(1, 9, len(SYMBOLS))], dim=1), torch.tensor([8])).room()[0]
+    torch.testing.assert_close(padded, rooms[0])
+    assert bool(heard_letters(clear, torch.tensor([0])).room().isfinite().all())
+
+
 def test_letters_are_read_as_they_would_be_written() -> None:
     assert read(said("__tthhe _ ccat_t__  ")[0]) == "the catt" and read(said("___")[0]) == ""
