@@ -1,4 +1,4 @@
-"""Where the time of a rerank goes: collate, video block, audio block, soft-DTW, CLS, as shares of the whole.
+"""Where the time of a rerank goes: collate, video block, audio block, soft-DTW, CLS, letters, as shares of the whole.
 
     python benchmarks/rerank.py [--clips 100] [--words 12] [--preset compact]
 
@@ -23,6 +23,8 @@ from model.clips import collate
 from model.coarse import CoarseEncoder
 from model.config import RetrieverConfig
 from model.fusion import FusionHead
+from model.letters import SpelledToken
+from model.spelling import Spelling
 from model.text import TextEncoding
 from model.tokens import TokenSet, quantise
 
@@ -44,7 +46,9 @@ def stages(config: RetrieverConfig, clips: int, words: int) -> dict[str, Callabl
     head = FusionHead(d, len(config.video.channels), config.dtw_gamma).eval()
     coarse = CoarseEncoder(d, config.wide).eval()
     mask = torch.ones(1, words, dtype=torch.bool)
-    text = TextEncoding(torch.randn(1, words, d), mask, torch.randn(1, d), [], [], [], [])
+    spelling = Spelling(d).eval()
+    letters = [[SpelledToken(tuple(rng.integers(2, 28, size=5).tolist()), False) for _ in range(words)]]
+    text = TextEncoding(torch.randn(1, words, d), mask, torch.randn(1, d), [], [], [], letters)
     batch: ClipTokens = collate(sets, cells, d)
     video = head.video_text(text.tokens, mask, batch)
     audio = head.audio_text(text.tokens, mask, text.pooled, batch)
@@ -52,6 +56,11 @@ def stages(config: RetrieverConfig, clips: int, words: int) -> dict[str, Callabl
     lengths = torch.full((clips,), words), torch.full((clips,), config.audio.max_tokens)
     gate = torch.ones(1, words)
     blocks = [(video.output, gate), (audio.output, gate)]
+
+    def whole(clips: ClipTokens) -> None:
+        head(text, clips)
+        spelling(text, clips)
+
     return {
         "collate": lambda: collate(sets, cells, d),
         "video block": lambda: head.video_text(text.tokens, mask, batch),
@@ -59,7 +68,8 @@ def stages(config: RetrieverConfig, clips: int, words: int) -> dict[str, Callabl
         "  of it threshold": lambda: head.audio_text.threshold(audio.cosine, batch.audio_mask),
         "  of it soft-DTW": lambda: alignment_rows(expected_alignment(cost, *lengths, config.dtw_gamma)),
         "CLS, three scores": lambda: [head.score(some, text) for some in (blocks, blocks[:1], blocks[1:])],
-        "rerank": lambda: head(text, collate(sets, cells, d)),
+        "letters": lambda: spelling(text, batch),
+        "rerank": lambda: whole(collate(sets, cells, d)),
         "(coarse vectors, when indexing)": lambda: coarse.clips(batch),
     }
 

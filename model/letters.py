@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 SYMBOLS = "_ abcdefghijklmnopqrstuvwxyz'0123456789"  # CTC's blank, which is padding and any other character too
@@ -40,56 +41,45 @@ def read(log_probabilities: Tensor) -> str:
 
 
 class QueryLetters(NamedTuple):
-    """L letters of n words, and how much each counts."""
+    """The L letters of a query's words, and how much each counts."""
 
-    symbols: Tensor  # [L]
-    words: Tensor  # [L] the word of each letter
-    first: Tensor  # [L] whether it is its word's first
-    last: Tensor  # [n] the place of each word's last letter
+    symbols: list[int]
+    first: list[bool]  # whether a letter is its word's first
     weights: Tensor  # [L]
 
 
 def query_letters(tokens: Sequence[SpelledToken], weights: Tensor) -> QueryLetters | None:
     """The letters of a query's N tokens with a weight each [N or more]; None where none can be spelled."""
     symbols: list[int] = []
-    words: list[int] = []
+    first: list[bool] = []
     owners: list[int] = []
-    word = -1
     for place, token in enumerate(tokens):
-        if not token.symbols:
-            continue
-        word += 0 if token.goes_on and word >= 0 else 1
+        begins = [not token.goes_on or not symbols, *[False] * len(token.symbols)]
         symbols += token.symbols
-        words += [word] * len(token.symbols)
+        first += begins[: len(token.symbols)]
         owners += [place] * len(token.symbols)
-    if not symbols:
-        return None
-    of = torch.tensor(words, device=weights.device)
-    first = torch.ones_like(of, dtype=torch.bool)
-    first[1:] = of[1:] != of[:-1]
-    last = torch.cat([first[1:].nonzero().flatten(), of.new_tensor([len(of) - 1])])
-    return QueryLetters(torch.tensor(symbols, device=of.device), of, first, last, weights[owners])
+    return QueryLetters(symbols, first, weights[owners]) if symbols else None
 
 
 class HeardLetters(NamedTuple):
-    """The letters heard in C sounds."""
+    """The letters heard in C sounds. Times run from 0, before the first frame, to F."""
 
-    costs: Tensor  # [C, F, symbols] log-probabilities, less that of the likeliest symbol of the frame
-    begins: Tensor  # [C, F] 1 where a letter other than the frame's before is the likeliest symbol
+    costs: Tensor  # [symbols, C, F + 1] added up to each time: log-probability, less that of the likeliest symbol
+    begun: Tensor  # [C, F + 1] letters that the likeliest symbols spell up to each time
     lengths: Tensor  # [C] frames that count
 
     def room(self) -> Tensor:
         """How easily any words are found in each sound, [C, 2]: what a letter costs on average, and log frames."""
-        counted = torch.arange(self.costs.shape[1], device=self.lengths.device) < self.lengths.unsqueeze(1)
-        frames = self.lengths.clamp(min=1).to(self.costs.dtype)
-        of_a_letter = self.costs[..., LETTERS].mean(dim=-1) * counted
-        return torch.stack([of_a_letter.sum(dim=1) / frames, frames.log()], dim=1)
+        frames = self.lengths.clamp(min=1)
+        at_end = self.lengths.view(1, -1, 1).expand(LETTERS.stop - LETTERS.start, -1, 1)
+        of_a_letter = self.costs[LETTERS].gather(2, at_end).mean(dim=(0, 2))
+        return torch.stack([of_a_letter / frames, frames.to(of_a_letter.dtype).log()], dim=1)
 
 
 def heard_letters(log_probabilities: Tensor, lengths: Tensor) -> HeardLetters:
-    """What log-probabilities [C, F, symbols], of which `lengths` [C] frames count, say; sure silence is shortened."""
-    C, F, S = log_probabilities.shape
-    valid = torch.arange(F, device=lengths.device) < lengths.unsqueeze(1)
+    """What log-probabilities [C, T, symbols], of which `lengths` [C] frames count, say; sure silence is shortened."""
+    C, T, S = log_probabilities.shape
+    valid = torch.arange(T, device=lengths.device) < lengths.unsqueeze(1)
     sure = (log_probabilities[..., BLANK] > _SURE) & valid
     kept = valid.clone()
     kept[:, 1:] &= ~(sure[:, 1:] & sure[:, :-1])
@@ -99,36 +89,41 @@ def heard_letters(log_probabilities: Tensor, lengths: Tensor) -> HeardLetters:
     best, likeliest = frames.max(dim=-1)
     begins = likeliest > SPACE
     begins[:, 1:] &= likeliest[:, 1:] != likeliest[:, :-1]
-    return HeardLetters(frames - best.unsqueeze(-1), begins.to(frames.dtype), lengths)
+    costs = (frames - best.unsqueeze(-1)).permute(2, 0, 1).contiguous()
+    return HeardLetters(_added_up(costs), _added_up(begins.to(frames.dtype)), lengths)
+
+
+def _added_up(values: Tensor) -> Tensor:
+    """Values [..., F] of frames, added up to each time [..., F + 1]."""
+    return F.pad(values.cumsum(dim=-1), (1, 0))
 
 
 def alignment_costs(query: QueryLetters, heard: HeardLetters) -> Tensor:
     """The best alignment of a query with each of C sounds, [C]: nats a letter, weighed; from -SKIPPED to 0, the best.
 
-    Differentiable with respect to the query's weights.
+    Differentiable with respect to the query's weights. All times at once, letter by letter: to stay in a state costs
+    what its symbol costs, so that the best time to enter it is a running maximum (`_stay`).
     """
-    C, F, _ = heard.costs.shape
-    letter = heard.costs[:, :, query.symbols] * query.weights  # [C, F, L]
-    blank = heard.costs[:, :, BLANK, None] * query.weights
-    between = BETWEEN * query.weights.mean() * heard.begins.unsqueeze(-1)
-    by_word = query.weights.new_zeros(len(query.last)).index_add(0, query.words, query.weights)
-    skipped = SKIPPED * torch.cat([by_word.new_zeros(1), by_word.cumsum(dim=0)])  # [n + 1] cost of all words so far
-    twice = torch.zeros_like(query.first)
-    twice[1:] = query.symbols[1:] == query.symbols[:-1]  # a letter and the same again need a blank between
-    barred = torch.zeros_like(query.weights).masked_fill(twice, _NEVER)
-    free = letter.new_zeros(C, 1)
-    on_letter = on_blank = letter.new_full((C, len(query.symbols)), _NEVER)
-    gap = (-skipped).expand(C, -1)  # best so far with the first 0 to n words behind
-    best = gap[:, -1]
-    for frame in range(F):
-        before = torch.maximum(on_letter.roll(1, dims=1) + barred, on_blank.roll(1, dims=1))
-        enter = torch.where(query.first, gap[:, query.words], before)
-        on_letter, on_blank = (
-            letter[:, frame] + torch.maximum(on_letter, enter),
-            blank[:, frame] + torch.maximum(on_blank, on_letter),
-        )
-        ends = torch.maximum(on_letter, on_blank)[:, query.last]
-        gap = torch.cat([free, torch.maximum(gap[:, 1:] - between[:, frame], ends)], dim=1)
-        gap = (gap + skipped).cummax(dim=1).values - skipped  # words that are skipped now
-        best = torch.where(frame < heard.lengths, torch.maximum(best, gap[:, -1]), best)
+    between = -BETWEEN * query.weights.mean() * heard.begun
+    letter = blank = skipped = gap = torch.zeros_like(heard.begun)  # the best in each state at each time, [C, F + 1]
+    before = BLANK
+    for place, (symbol, weight) in enumerate(zip(query.symbols, query.weights, strict=True)):
+        if query.first[place]:
+            enter, skipped = gap, gap
+        else:  # a letter and the same again need a blank between
+            enter = blank if symbol == before else torch.maximum(letter, blank)
+        letter = _stay(enter, weight * heard.costs[symbol])
+        blank = _stay(letter, weight * heard.costs[BLANK])
+        skipped, before = skipped - SKIPPED * weight, symbol
+        if place + 1 == len(query.symbols) or query.first[place + 1]:
+            left = torch.maximum(torch.maximum(letter, blank), skipped)
+            gap = between + (left - between).cummax(dim=1).values
+    times = torch.arange(gap.shape[1], device=gap.device)
+    best = gap.masked_fill(times > heard.lengths.unsqueeze(1), _NEVER).amax(dim=1)
     return best / query.weights.sum()
+
+
+def _stay(enter: Tensor, costs: Tensor) -> Tensor:
+    """The best in a state entered from those before (worth `enter`) and stayed in (at `costs`), all [C, F + 1]."""
+    inside = costs[:, 1:] + (enter - costs)[:, :-1].cummax(dim=1).values
+    return F.pad(inside, (1, 0), value=_NEVER)
