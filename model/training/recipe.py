@@ -81,10 +81,16 @@ SOURCES: Final = (
     Source("shots", "synth {out} --kind shots --count 1000 --seed 52"),
     Source(
         "open-val",
-        "synth {out} --kind utterances --split val --count 258 --seed 33 --sentences {all}/sentences/val.txt",
+        "synth {out} --kind utterances --split val --count 258 --seed 5 --sentences {all}/sentences/val.txt "
+        "--sentences {data}/flickr8k",
         needs="sentences",
     ),
-    Source("talkers-val", "synth {out} --kind talkers --split val --count 258 --seed 4"),
+    Source(
+        "talkers-val",
+        "synth {out} --kind talkers --split val --texts said --count 258 --seed 6 --sentences {all}/sentences/val.txt "
+        "--sentences {data}/flickr8k",
+        needs="sentences",
+    ),
 )
 SPEECH: Final = {
     "open": 3,
