@@ -47,6 +47,10 @@ class QueryLetters(NamedTuple):
     first: list[bool]  # whether a letter is its word's first
     weights: Tensor  # [L]
 
+    def number(self) -> Tensor:
+        """How many letters count: L where all count alike."""
+        return self.weights.sum().square() / self.weights.square().sum()
+
 
 def query_letters(tokens: Sequence[SpelledToken], weights: Tensor) -> QueryLetters | None:
     """The letters of a query's N tokens with a weight each [N or more]; None where none can be spelled."""

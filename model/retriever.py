@@ -47,7 +47,7 @@ class Retriever(nn.Module, ModelHubMixin):
         self.text = TextEncoder(config.text, config.width, tokenizer)
         self.fusion = FusionHead(config.width, len(config.video.channels), config.dtw_gamma)
         self.coarse = CoarseEncoder(config.width, config.wide)
-        self.late = QueryShare(config.width) if config.wide else None
+        self.late = QueryShare(config.width, start=0.27) if config.wide else None
         self.spelling = Spelling(config.width) if config.spelling else None
         self.cells = sum(rows * columns for rows, columns in config.video.grids)
         self.card = ""

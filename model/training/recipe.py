@@ -149,9 +149,9 @@ STAGES: Final = (
     ),
     Stage(
         "weigh",
-        f"--split val --hours 0.15 --lr 1e-2 --loss {ONLY_LATE} --compose 0.4 --views 1 --validate-items 8 "
+        f"--split val --hours 0.1 --lr 1e-3 --loss {ONLY_LATE} --compose 0.4 --views 1 --validate-items 8 "
         "--batch-size still=112,sound=40,film=24,composed=24 "
-        "--only late.,spelling.said,spelling.usual,spelling.slope,spelling.offset,spelling.share",
+        "--only late.,spelling.said,spelling.share",
         HELD_OUT_PAIRS,
         ("look", "join"),
     ),
