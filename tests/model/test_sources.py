@@ -13,7 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from model.audio import CTC_SYMBOLS, AudioTokens
+from model.audio import AudioTokens
 from model.cli import commands
 from model.data.manifest import load_manifest
 from model.data.sources import SOURCES, SourceError, asterisk, gather, packages, queen, sky
@@ -24,8 +24,9 @@ from model.data.sources.queen_archive import dialogue, recordings, scene
 from model.data.sources.rnc import unpack
 from model.data.sources.sky_archive import Archive as SkyArchive
 from model.data.sources.sound import decode, spoken_text
-from model.losses import spelled
+from model.letters import SYMBOLS, spelled
 from model.media import read_audio
+from model.spelling import FRAMES
 from tests.model.source_data import (
     encoded,
     package,
@@ -283,8 +284,9 @@ def test_a_sound_that_spells_its_transcript_aligns_with_no_other(tmp_path: Path)
     (item,) = load_manifest(tmp_path)
     symbols = torch.tensor(spelled("hello there")).repeat_interleave(2)
     symbols[1::2] = 0
-    logits = 20.0 * torch.nn.functional.one_hot(symbols, len(CTC_SYMBOLS)).float()[None]
-    heard = AudioTokens(torch.zeros(1, 1, 1), torch.ones(1), logits, torch.tensor([len(symbols)]))
-    retriever = SimpleNamespace(audio=lambda waveforms: heard)
-    losses = alignment_losses(retriever, item, ["Hello there.", "Hello where", "Other text"])  # type: ignore[arg-type]
+    letters = 20.0 * torch.nn.functional.one_hot(symbols, len(SYMBOLS)).float()[None].log_softmax(dim=-1)
+    heard = AudioTokens(torch.zeros(1, 1, 1), torch.tensor([len(symbols) // FRAMES]))
+    retriever, spelling = SimpleNamespace(audio=lambda _: heard), SimpleNamespace(letters=lambda _: letters)
+    texts = ["Hello there.", "Hello where", "Other text"]
+    losses = alignment_losses(retriever, spelling, item, texts)  # type: ignore[arg-type]
     assert losses[0] < 0.01 and losses[1] > 1 and losses[2] > losses[1]
