@@ -13,7 +13,7 @@ import pytest
 from tests.app.conftest import Served
 
 WARM, SEARCHES = 60, 240
-LEAK_BYTES = 1 << 20
+LEAK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def test_clips_are_encoded_found_and_saved(retriever: Retriever, tmp_path: Path)
     items = retriever.encode_clips(clips)
     cells = retriever.cells
     assert [len(item.video) for item in items] == [2 * cells, 2 * cells, 0, cells]
-    assert [len(item.audio) for item in items] == [13, 0, 46, 0]
+    assert [len(item.audio) for item in items] == [13, 0, 138, 0]
     np.testing.assert_allclose(np.unique(items[0].video_times), [1.0, 3.0])  # time is halved once
     text = retriever.encode_text(["a red dog", "Dog"])
     scores = retriever.rerank(text, 0, items)

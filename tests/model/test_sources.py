@@ -284,7 +284,7 @@ def test_a_sound_that_spells_its_transcript_aligns_with_no_other(tmp_path: Path)
     (item,) = load_manifest(tmp_path)
     symbols = torch.tensor(spelled("hello there")).repeat_interleave(2)
     symbols[1::2] = 0
-    letters = 20.0 * torch.nn.functional.one_hot(symbols, len(SYMBOLS)).float()[None].log_softmax(dim=-1)
+    letters = (20.0 * torch.nn.functional.one_hot(symbols, len(SYMBOLS)).float()[None]).log_softmax(dim=-1)
     heard = AudioTokens(torch.zeros(1, 1, 1), torch.tensor([len(symbols) // FRAMES]))
     retriever, spelling = SimpleNamespace(audio=lambda _: heard), SimpleNamespace(letters=lambda _: letters)
     texts = ["Hello there.", "Hello where", "Other text"]
