@@ -101,7 +101,10 @@ class ConfidenceConfig:
 
 @dataclass(frozen=True)
 class RetrieverConfig:
-    """The whole. `wide` is the hidden width of the frame summary and of the coarse query for pictures; 0: neither."""
+    """The whole. `wide` is the hidden width of the frame summary and of the coarse query for pictures; 0: neither.
+
+    `spelling` is 1 where words are found by their letters, too.
+    """
 
     preset: str
     width: int

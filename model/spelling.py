@@ -56,19 +56,20 @@ class Spelling(nn.Module):
         """All B x C pairs, each by itself."""
         with torch.no_grad():
             sounds = heard_letters(self.letters(clips.audio), FRAMES * clips.audio_mask.sum(dim=1))
+            room = sounds.room()
         said = torch.sigmoid(self.said(text.tokens.to(self.offset.dtype))).squeeze(-1)  # [B, N]
         queries = [query_letters(tokens, weights) for tokens, weights in zip(text.spelled, said, strict=True)]
-        rows = [said.new_zeros(len(clips)) if query is None else self.heard(query, sounds) for query in queries]
+        rows = [said.new_zeros(len(clips)) if query is None else self.heard(query, sounds, room) for query in queries]
         some = torch.tensor([[query is not None] for query in queries], device=said.device)
         return SpelledScores(torch.stack(rows) * clips.audio_mask.any(dim=1), self.share(text.pooled) * some)
 
-    def heard(self, query: QueryLetters, sounds: HeardLetters) -> Tensor:
-        """How far a query's alignment with each of C sounds is better than chance, [C], 0 to 1.
+    def heard(self, query: QueryLetters, sounds: HeardLetters, room: Tensor) -> Tensor:
+        """How far a query's alignment with each of C sounds, which have this `room` [C, 2], beats chance: [C], 0 to 1.
 
         Any words are found more easily in noise, in a long sound, and if they are few; what wrong words cost spreads by
         1 / sqrt(letters). So the same number of standard deviations counts alike in every pair.
         """
         count = query.number()
-        room = torch.cat([sounds.room(), count.rsqrt().expand(len(sounds.lengths), 1)], dim=1)
-        better = count.sqrt() * (alignment_costs(query, sounds) - self.usual(room).squeeze(-1))
+        usual = self.usual(torch.cat([room, count.rsqrt().expand(len(room), 1)], dim=1)).squeeze(-1)
+        better = count.sqrt() * (alignment_costs(query, sounds) - usual)
         return torch.sigmoid(self.slope * better + self.offset)

@@ -208,12 +208,12 @@ def _each(sources: Sequence[Source], work: Callable[[Example], None], what: str,
     return failures
 
 
-def usable(sources: Sequence[Source]) -> list[Source]:
+def usable(sources: Sequence[Source], split: str = "train") -> list[Source]:
     """Sources that still hold something. Raises NothingToTrainOnError when none does."""
     found = [source for source in sources if source.examples]
     if not found:
         raise NothingToTrainOnError(
-            "none of the data folders has a usable item in its training split.",
-            "Each needs lines with `texts`, `split` train, and files that can be decoded.",
+            f"none of the data folders has a usable item of the split '{split}'.",
+            f"Each needs lines with `texts`, `split` {split}, and files that can be decoded.",
         )
     return found

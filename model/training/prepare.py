@@ -94,7 +94,7 @@ def prepare(
         digest, shapes = kept_frames
         store = FeatureStore(cache_dir("features") / digest, shapes)
         _fill(store, retriever, sources, cache, options, report)
-    sources = usable(sources)
+    sources = usable(sources, options.split)
     validation = _validation(folders, pixels, options, report)
     composer = _composer(sources, store, cache, shape, options, world) if options.compose else None
     sampler = _sampler(sources, options, report, rank, world)
@@ -154,7 +154,7 @@ def _sources(folders: list[Folder], split: str, cache: ClipCache, report: Report
         failures += decode_all([source for source in sources if source.form == "sound"], cache, report.advance)
     for failure in failures:
         report.say(f"left out: {failure.file}: {failure.message}")
-    return usable(sources)
+    return usable(sources, split)
 
 
 def _fill(

@@ -44,7 +44,8 @@ def start_from_preset(preset: str, *, pretrained: bool, seed: int) -> Retriever:
 def deepened(trained: Retriever, seed: int) -> Retriever:
     """`trained` with as many layers over time in its audio encoder, and as wide branches, as its preset has now.
 
-    Those that a checkpoint of an earlier version lacks change next to nothing until they learn.
+    Those that a checkpoint of an earlier version lacks change next to nothing until they learn, but that the coarse
+    vectors get a quarter of the score.
     """
     config = trained.config
     now = RetrieverConfig.from_preset(config.preset)
