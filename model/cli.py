@@ -35,6 +35,7 @@ def synth(
     engine: Annotated[
         str, typer.Option(help="Who speaks: espeak, flite (train only) or festival (test only).")
     ] = "espeak",
+    voices: Annotated[str, typer.Option(help="named, or drawn: each utterance in a throat of its own.")] = "named",
     sentences: Annotated[
         list[str] | None,
         typer.Option(help="Say the lines of this text file, or a data folder's texts; repeat it to take turns."),
@@ -54,7 +55,7 @@ def synth(
     options: dict[str, Any] = {
         "out": out, "kind": kind, "count": count, "split": split, "seed": seed, "texts": texts, "container": container,
         "codec": codec, "size": size, "fps": fps, "people": people, "sayers": sayers, "engine": engine,
-        "sentences": tuple(sentences or ()),
+        "voices": voices, "sentences": tuple(sentences or ()),
         "photos": photos, "spoken": spoken, "noise": noise, "snr_db": snr, "overwrite": overwrite,
     }  # fmt: skip
     run_synth(options, json_output)

@@ -20,6 +20,7 @@ from model.retriever import Retriever
 from model.spelling import FRAMES, Spelling
 from model.text import TextEncoding
 from model.training.batch import Sense, TrainBatch
+from model.training.said import said_loss
 
 _LARGEST_SCALE = 100.0
 
@@ -36,6 +37,7 @@ class LossWeights:
     alone: float = 0.25  # the head on one modality by itself
     monotone: float = 0.5  # words and sound in the same order
     ctc: float = 0.5
+    said: float = 0.5  # which words of a query are said
     hardest: float = 0.2
     margin: float = 0.1
     cross_clr: float = 0.0
@@ -103,6 +105,8 @@ class RetrievalLoss(nn.Module):
             "distil": weights.distil * pearson_distillation(fused_logits.detach(), coarse_logits),
             "hardest": weights.hardest * hardest_negative(pairs.fused, positives, weights.margin),
         }
+        if batch.said is not None and retriever.spelling is not None and weights.said > 0:
+            parts["said"] = weights.said * said_loss(retriever.spelling.said, text, batch.said)
         seen, heard = senses(batch)
         parts |= self.per_modality(text, clips, pairs.video_block.affinity, pairs.audio_block, seen, heard)
         if pairs.audio_block is not None and bool(clips.video_mask.any()):

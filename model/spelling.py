@@ -28,8 +28,8 @@ class SpelledScores(NamedTuple):
 class Spelling(nn.Module):
     """The letters of sound tokens, and how well a query's are among them.
 
-    Which words of a query are said, and how far spelling counts, depends on the query. The alignment teaches these
-    two; the letters are taught by CTC alone.
+    The letters are taught by CTC alone; which words of a query are said, by queries of which that is known
+    (`model.training.said`); how far spelling counts, on held-out pairs.
     """
 
     def __init__(self, width: int) -> None:

@@ -53,6 +53,7 @@ class Asked:
     text: str
     seen: str = ""
     heard: str = ""
+    said: tuple[str, ...] | None = None  # the pieces of the text that are said; None where that is not known
     wrong: bool = False
 
 
@@ -64,11 +65,12 @@ def ask(seen: Part, heard: Part, rng: np.random.Generator) -> Asked:
         return Asked(text, seen=key)
     if heard.behind and kind < 0.4:
         return Asked(heard.behind_text, heard=heard.behind)
+    said = heard.texts if heard.said else None
     if kind < 0.65:
         text, key = _one_or_order(heard, rng)
-        return Asked(text, heard=key)
+        return Asked(text, heard=key, said=said)
     (text_seen, key_seen), (text_heard, key_heard) = _one_of(seen, rng), _one_of(heard, rng)
-    return Asked(seen_and_heard(text_seen, text_heard, heard.said, rng), seen=key_seen, heard=key_heard)
+    return Asked(seen_and_heard(text_seen, text_heard, heard.said, rng), seen=key_seen, heard=key_heard, said=said)
 
 
 def ask_wrong(seen: Part, heard: Part, clips: Sequence[Shown], rng: np.random.Generator) -> Asked | None:
@@ -81,7 +83,7 @@ def ask_wrong(seen: Part, heard: Part, clips: Sequence[Shown], rng: np.random.Ge
     key = said_key(changed) if sense == "heard" else normalised(changed)
     if any(key in other.facts for pair in clips for other in pair):
         return None  # what is not true of this clip is true of another
-    return Asked(changed, **{sense: part.keys[0]}, wrong=True)
+    return Asked(changed, **{sense: part.keys[0]}, wrong=True)  # type: ignore[arg-type]  # sense is seen or heard
 
 
 def _one_of(part: Part, rng: np.random.Generator) -> tuple[str, str]:

@@ -1,9 +1,9 @@
 """Films put together while training: photographs one after the other, under speech, sounds, or two in a row.
 
 The few films that are made beforehand are soon learned by heart. What is put together here never repeats, and it is put
-together so that nothing but the right part of a clip can answer: a batch is made of squares of four clips, two pictures
-times two sounds, and the second picture or sound of a square may be the first one in reverse order. Whoever only looks,
-only listens, or does not mind the order, finds two clips where one is right.
+together so that nothing but the right part of a clip can answer: a batch is made of grids of clips, two pictures times
+two sounds or six times four, and every second picture or sound may be the one before in reverse order. Whoever only
+looks, only listens, or does not mind the order, finds several clips where one is right.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,8 @@ COMPOSED: Final = "composed"  # the form of a source of such films
 LONGEST_S: Final = 10.0  # of the windows of the index
 OWN_KIND: Final = 64  # photographs of a source from which on its films are composed apart
 # How often; see where each is used. Half the frames cost half and teach as much, but those of the index must be known.
-FULL, STILL, CUT, SPOKEN, TWO_SOUNDS, BEHIND, CHANGED = 0.3, 0.5, 0.4, 0.7, 0.35, 0.5, 0.3
+FULL, STILL, CUT, SPOKEN, TWO_SOUNDS, BEHIND, CHANGED, IN_LARGE = 0.3, 0.5, 0.4, 0.7, 0.35, 0.5, 0.3, 0.5
+SQUARE, LARGE = (2, 2), (6, 4)  # pictures times sounds
 
 
 class Composer:
@@ -44,13 +45,17 @@ class Composer:
         self.effects = [(source.weight, source.examples) for source, said in sounds if not said]
 
     def batch(self, draw: Draw, source: Source) -> TrainBatch:
-        """One clip for each row of the draw, out of the source's photographs, rounded down to whole squares."""
+        """One clip for each row of the draw, out of the source's photographs, rounded down to whole grids."""
         rng = np.random.default_rng([self.seed, 5, draw.step, draw.rows[0]])
         frames = self.frames if rng.random() < FULL else max(self.frames // 2, 2)
         clips: list[Shown] = []
         photographs = [source.examples[row] for row in draw.rows]
-        for start in range(0, len(photographs) - 3, 4):
-            pictures, sounds = self._pictures(photographs[start : start + 4], frames, rng), self._sounds(rng)
+        wide, high = LARGE if len(photographs) >= LARGE[0] * LARGE[1] and rng.random() < IN_LARGE else SQUARE
+        size = wide * high
+        for start in range(0, len(photographs) - size + 1, size):
+            pairs = [photographs[place : place + 2] for place in range(start, start + wide, 2)]
+            pictures = [part for pair in pairs for part in self._pictures(pair, frames, rng)]
+            sounds = self._sounds(high, rng)
             clips += [(seen, heard) for seen in pictures for heard in sounds]
         asked = [ask(*clip, rng) for clip in clips]
         wrong = [ask_wrong(*clip, clips, rng) for clip in clips if rng.random() < CHANGED]
@@ -61,6 +66,7 @@ class Composer:
             video_features=self._stacked([seen for seen, _ in clips]),
             waveforms=self._waves([heard for _, heard in clips], rng),
             transcripts=[" ".join(heard.texts) if heard.said else None for _, heard in clips],
+            said=[query.said for query in asked],
             seen=of_sense("seen", asked, clips),
             heard=of_sense("heard", asked, clips),
         )
@@ -69,7 +75,7 @@ class Composer:
 
     def _pictures(self, photographs: Sequence[Example], frames: int, rng: np.random.Generator) -> tuple[Part, Part]:
         """Two picture parts of so many frames: two photographs, or two in both orders."""
-        first, last = photographs[:2]
+        first, last = photographs
         if rng.random() < CUT:
             least = max(frames // 4, 1)
             cut = int(rng.integers(least, frames - least + 1))
@@ -98,9 +104,13 @@ class Composer:
 
     # ---- sounds ------------------------------------------------------------------------------------------------------
 
-    def _sounds(self, rng: np.random.Generator) -> tuple[Part, Part]:
-        """Two sound parts of one kind: two sentences, two sounds, or two of either in both orders."""
+    def _sounds(self, count: int, rng: np.random.Generator) -> list[Part]:
+        """So many sound parts of one kind, sentences or sounds."""
         spoken = bool(self.speech) and (rng.random() < SPOKEN or not self.effects)
+        return [part for _ in range(count // 2) for part in self._two_sounds(spoken, rng)]
+
+    def _two_sounds(self, spoken: bool, rng: np.random.Generator) -> tuple[Part, Part]:
+        """Two sentences, two sounds, or two of either in both orders."""
         first, last = self._sound(rng, spoken), self._sound(rng, spoken)
         gap = np.zeros(int(SAMPLE_RATE * rng.uniform(0.1, 0.6)), np.float32)
         fits = not spoken or len(first.wave) + len(gap) + len(last.wave) <= LONGEST_S * SAMPLE_RATE

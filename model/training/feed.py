@@ -81,6 +81,7 @@ class Feed:
             video_features=None if source.form == "sound" or self.features is None else self._maps(choices),
             waveforms=waves,
             transcripts=None if waves is None else [_transcript(choice.example) for choice in choices],
+            said=None if waves is None else [_said(choice) for choice in asked],
             seen=Sense(truth, torch.tensor([_asks(choice, SEEN) for choice in asked])),
             heard=Sense(truth, torch.tensor([_asks(choice, HEARD) for choice in asked])),
         )
@@ -167,3 +168,9 @@ def _asks(choice: Choice, kinds: frozenset[str]) -> bool:
 def _transcript(example: Example) -> str | None:
     """What is said in a clip; of an item cut into several clips nobody knows which words are in which."""
     return example.item.spoken() if len(example.spans) == 1 else None
+
+
+def _said(choice: Choice) -> tuple[str, ...] | None:
+    """What of a text is said: the sentence of its item, where the text has it."""
+    sentence = choice.example.item.spoken()
+    return (sentence,) if sentence and normalised(sentence) in normalised(choice.text) else None

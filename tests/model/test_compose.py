@@ -56,8 +56,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Composer, list[Sourc
     return composer, sources, [composer.batch(draw(step), sources[0]) for step in range(BATCHES)]
 
 
-def draw(step: int) -> Draw:
-    return Draw(step, 3, 0, tuple(np.random.default_rng(step).permutation(16).tolist()))
+def draw(step: int, rows: int = CLIPS) -> Draw:
+    order = np.random.default_rng(step).permutation(16)
+    return Draw(step, 3, 0, tuple(np.resize(order, rows).tolist()))
 
 
 def test_a_batch_has_pictures_sound_and_the_truth_of_both(
@@ -92,6 +93,32 @@ def test_who_only_looks_or_only_listens_finds_two_clips_of_a_square(
                 assert batch.seen.positives[row, square].sum() >= 2 and batch.heard.positives[row, square].sum() >= 2
     assert counts[True, 1] > 20 and counts[False, 2] > 20
     assert counts[False, 1] == 0  # a single sense never tells the four apart
+
+
+def test_in_a_large_grid_six_clips_share_a_sound_and_four_a_picture(
+    made: tuple[Composer, list[Source], list[TrainBatch]],
+) -> None:
+    shared: Counter[tuple[int, int]] = Counter()
+    for step in range(12):
+        batch = made[0].batch(draw(step, 24), made[1][0])
+        assert batch.seen is not None and batch.heard is not None
+        rows = torch.arange(24)
+        both = (batch.seen.asks & batch.heard.asks)[:24]
+        for row in rows[both].tolist():
+            shared[int(batch.seen.positives[row].sum()), int(batch.heard.positives[row].sum())] += 1
+    assert shared[4, 6] > 5  # whoever knows the sentence is left with six faces
+
+
+def test_what_is_said_of_a_query_is_in_it(made: tuple[Composer, list[Source], list[TrainBatch]]) -> None:
+    known = 0
+    for batch in made[2]:
+        assert batch.said is not None and batch.heard is not None
+        for row, pieces in enumerate(batch.said):
+            assert pieces is None or (bool(batch.heard.asks[row]) and set(pieces) <= set(SAID))
+            if pieces and batch.seen is not None and batch.seen.asks[row]:
+                known += 1
+                assert any(normalised(piece) in normalised(batch.texts[row]) for piece in pieces)
+    assert known > 20
 
 
 def test_the_reverse_of_an_order_is_no_answer(made: tuple[Composer, list[Source], list[TrainBatch]]) -> None:

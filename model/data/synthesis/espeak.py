@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model.data.synthesis.drawn_voices import variant_file
 from model.data.synthesis.speech import Speech, SpeechError, Synthesiser, Utterance, resample
 
 IN_FLIGHT = 16
@@ -64,7 +65,8 @@ class Espeak(Synthesiser):
     def _send(self, utterance: Utterance) -> None:
         if self.process is not None and self.process.stdin is not None:
             try:
-                self.process.stdin.write(json.dumps(asdict(utterance)).encode() + b"\n")
+                request = asdict(utterance) | {"variant": variant_file(utterance.voice.partition("+")[2])}
+                self.process.stdin.write(json.dumps(request).encode() + b"\n")
                 self.process.stdin.flush()
             except BrokenPipeError as error:
                 raise SpeechError("The eSpeak NG process ended unexpectedly.", REINSTALL) from error
@@ -83,6 +85,8 @@ class Espeak(Synthesiser):
 
     def _run_program(self, utterance: Utterance) -> Speech:
         assert self.program is not None
+        if variant_file(utterance.voice.partition("+")[2]) is not None:
+            raise SpeechError("The espeak-ng program has no drawn voices.", "Run: pip install htav[synth]")
         options = ["-v", utterance.voice, "-s", str(utterance.rate), "-p", str(utterance.pitch), "--stdout"]
         done = subprocess.run([self.program, *options, "--", utterance.text], capture_output=True, check=False)
         if done.returncode != 0 or len(done.stdout) <= 44:

@@ -2,9 +2,9 @@
 
 eSpeak NG is GPL-3, HTAV is Apache-2.0: the library is loaded here, in a separate program started with
 `python -m model.data.synthesis.espeak_process`, and never inside the process that trains, indexes or serves.
-Nobody may import this module. A request is one line {"text", "voice", "rate", "pitch", "range"}; the answer is one
-line {"samples", "rate", "words": [[start_s, position, length], ...]} (or {"error"}) and then the samples, 16-bit little
-endian.
+Nobody may import this module. A request is one line {"text", "voice", "rate", "pitch", "range", "variant"}, the last
+the file of the voice's variant where eSpeak NG has none of that name, else null. The answer is one line {"samples",
+"rate", "words": [[start_s, position, length], ...]} (or {"error"}) and then the samples, 16-bit little endian.
 """
 
 import ctypes
@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -48,6 +49,19 @@ def package_folder() -> Path:
     return Path(spec.origin).parent
 
 
+def _linked(data: Path, place: Path) -> Path:
+    """eSpeak's data linked to from another place, whose folder of variants takes new files: that folder."""
+    variants = place / "voices" / "!v"
+    variants.mkdir(parents=True)
+    kept = [path for path in data.iterdir() if path.name != "voices"]
+    kept += [path for path in (data / "voices").rglob("*") if path.is_file()]
+    for path in kept:
+        link = place / path.relative_to(data)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+    return variants
+
+
 class Synthesiser:
     """One loaded library that turns a text into samples and word times."""
 
@@ -55,7 +69,9 @@ class Synthesiser:
         folder = package_folder()
         library = next(path for path in sorted(folder.iterdir()) if path.suffix in {".so", ".dylib", ".dll"})
         self.library = ctypes.CDLL(str(library))
-        os.chdir(folder)  # eSpeak keeps at most 160 characters of the data path: give it a short one
+        self.data = tempfile.TemporaryDirectory(prefix="htav-espeak-")
+        self.variants = _linked(folder / "espeak-ng-data", Path(self.data.name) / "espeak-ng-data")
+        os.chdir(self.data.name)  # eSpeak keeps at most 160 characters of the data path: give it a short one
         self.sample_rate = int(self.library.espeak_Initialize(SYNCHRONOUS, 0, b".", DO_NOT_EXIT))
         if self.sample_rate <= 0:
             raise SystemExit(f"eSpeak NG found no voices in {folder}")
@@ -78,6 +94,8 @@ class Synthesiser:
 
     def speak(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """The answer to one request."""
+        if request.get("variant"):
+            (self.variants / str(request["voice"]).partition("+")[2]).write_text(str(request["variant"]))
         if self.library.espeak_SetVoiceByName(str(request["voice"]).encode()) != 0:
             return {"error": f"eSpeak NG has no voice {request['voice']!r}"}, b""
         for parameter, name in ((RATE, "rate"), (PITCH, "pitch"), (RANGE, "range")):

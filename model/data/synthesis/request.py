@@ -12,6 +12,7 @@ from model.data.synthesis.voices import sexes
 from model.data.synthesis.writer import VIDEO_CODECS, choose_format
 
 Kind = Literal["utterances", "talkers", "scenes", "photos", "portraits", "shots"]
+Voices = Literal["named", "drawn"]
 DEFAULT_TEXTS: dict[Kind, TextKind] = {"utterances": "said", "talkers": "together", "scenes": "all"}  # others: seen
 
 
@@ -32,6 +33,7 @@ class Request:
     people: int = 43
     sayers: int = 1
     engine: Engine = "espeak"
+    voices: Voices = "named"
     sentences: tuple[str, ...] = ()  # paths, or GRAMMAR; they take turns
     photos: Path | None = None
     spoken: Literal["sentence", "caption"] = "sentence"
@@ -46,6 +48,7 @@ class Request:
             ("texts", self.texts or "all", get_args(TextKind)),
             ("noise", self.noise, get_args(Noise)),
             ("engine", self.engine, get_args(Engine)),
+            ("voices", self.voices, get_args(Voices)),
             ("spoken", self.spoken, ("sentence", "caption")),
         ):
             if value not in allowed:
@@ -55,6 +58,8 @@ class Request:
                 f"The voices of {self.engine} are kept out of the {self.split} split.",
                 "Choose another engine: training and test never share a voice.",
             )
+        if self.voices == "drawn" and (self.engine, self.kind) != ("espeak", "utterances"):
+            raise SynthesisError("Only eSpeak's voices of utterances are drawn.", "Leave out --voices, or --engine.")
         if self.count < 1 or self.people < 1 or self.sayers < 1:
             raise SynthesisError("count, people and sayers must be at least 1.", "Give a positive number.")
         if not 64 <= self.size <= 1080 or self.size % 2:

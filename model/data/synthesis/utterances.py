@@ -30,7 +30,10 @@ def make_utterances(request: Request) -> Iterator[Item]:
     mixer = NoiseMixer(request.noise, request.snr_db, f"utterances {request.split} {request.seed}")
     form = choose_format(request.container_name, request.codec)
     sentences = list(islice(request_sentences(request), request.count))
-    voices: list[Voice] = [draw_voice(random_source, request.split, engine=request.engine) for _ in sentences]
+    voices: list[Voice] = [
+        draw_voice(random_source, request.split, engine=request.engine, unnamed=request.voices == "drawn")
+        for _ in sentences
+    ]
     with Speaker(RATE) as speaker:
         said = speaker.say_many(voice.says(sentence) for voice, sentence in zip(voices, sentences, strict=True))
         for index, speech in enumerate(said):

@@ -8,6 +8,7 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
+from model.data.synthesis.drawn_voices import draw_name
 from model.data.synthesis.sentences import Split
 from model.data.synthesis.speech import USUAL_RATE, Utterance
 from model.data.synthesis.speech import Engine as Engine
@@ -76,11 +77,19 @@ def sexes(engine: Engine, split: Split) -> list[Sex]:
     return list(SPEAKERS[engine].get(split, {}))
 
 
-def draw_voice(random_source: random.Random, split: Split, sex: Sex | None = None, engine: Engine = "espeak") -> Voice:
-    """A random voice of a split."""
+def draw_voice(
+    random_source: random.Random,
+    split: Split,
+    sex: Sex | None = None,
+    engine: Engine = "espeak",
+    *,
+    unnamed: bool = False,
+) -> Voice:
+    """A random voice of a split; `unnamed`, one that eSpeak has no name for."""
     chosen: Sex = random_source.choice(sexes(engine, split)) if sex is None else sex
     accent = random_source.choice(list(ACCENTS))
-    variant = random_source.choice(SPEAKERS[engine][split][chosen])
+    known = SPEAKERS[engine][split][chosen]
+    variant = draw_name(random_source, chosen, split) if unnamed else random_source.choice(known)
     rate = random_source.randint(130, 200)
     return Voice(
         sex=chosen,
