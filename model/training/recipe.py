@@ -23,7 +23,9 @@ console = Console(stderr=True)
 HTAV: Final = (sys.executable, "-m", "model.cli")
 ONLY_SPELLING: Final = "fused=0,coarse=0,coarse_alone=0,words=0,alone=0,monotone=0,distil=0,hardest=0"
 ONLY_SEEN_WHOLE: Final = "coarse_alone=1,fused=0,coarse=0,words=0,alone=0,monotone=0,ctc=0,distil=0,hardest=0"
-ONLY_LATE: Final = "fused=1,late=1,hide=0,coarse_alone=0,coarse=0,words=0,alone=0,monotone=0,ctc=0,distil=0,hardest=0"
+ONLY_LATE: Final = (
+    "fused=1,late=1,hide=0,said=0,coarse_alone=0,coarse=0,words=0,alone=0,monotone=0,ctc=0,distil=0,hardest=0"
+)
 
 
 class RecipeError(HtavError):
