@@ -2,8 +2,8 @@
 
 The few films that are made beforehand are soon learned by heart. What is put together here never repeats, and it is put
 together so that nothing but the right part of a clip can answer: a batch is made of grids of clips, two pictures times
-two sounds or six times four, and every second picture or sound may be the one before in reverse order. Whoever only
-looks, only listens, or does not mind the order, finds several clips where one is right.
+two sounds, or six times four sentences, and every second picture or sound may be the one before in reverse order.
+Whoever only looks, only listens, or does not mind the order, finds several clips where one is right.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ COMPOSED: Final = "composed"  # the form of a source of such films
 LONGEST_S: Final = 10.0  # of the windows of the index
 OWN_KIND: Final = 64  # photographs of a source from which on its films are composed apart
 # How often; see where each is used. Half the frames cost half and teach as much, but those of the index must be known.
-FULL, STILL, CUT, SPOKEN, TWO_SOUNDS, BEHIND, CHANGED, IN_LARGE = 0.3, 0.5, 0.4, 0.7, 0.35, 0.5, 0.3, 0.5
+FULL, STILL, CUT, SPOKEN, TWO_SOUNDS, BEHIND, CHANGED, IN_LARGE = 0.3, 0.5, 0.4, 0.5, 0.35, 0.5, 0.3, 0.5
 SQUARE, LARGE = (2, 2), (6, 4)  # pictures times sounds
 
 
@@ -50,12 +50,14 @@ class Composer:
         frames = self.frames if rng.random() < FULL else max(self.frames // 2, 2)
         clips: list[Shown] = []
         photographs = [source.examples[row] for row in draw.rows]
-        wide, high = LARGE if len(photographs) >= LARGE[0] * LARGE[1] and rng.random() < IN_LARGE else SQUARE
+        large = bool(self.speech) and len(photographs) >= LARGE[0] * LARGE[1] and rng.random() < IN_LARGE
+        wide, high = LARGE if large else SQUARE
         size = wide * high
         for start in range(0, len(photographs) - size + 1, size):
             pairs = [photographs[place : place + 2] for place in range(start, start + wide, 2)]
             pictures = [part for pair in pairs for part in self._pictures(pair, frames, rng)]
-            sounds = self._sounds(high, rng)
+            spoken = bool(self.speech) and (large or not self.effects or rng.random() < SPOKEN)
+            sounds = [part for _ in range(0, high, 2) for part in self._sounds(spoken, rng)]
             clips += [(seen, heard) for seen in pictures for heard in sounds]
         asked = [ask(*clip, rng) for clip in clips]
         wrong = [ask_wrong(*clip, clips, rng) for clip in clips if rng.random() < CHANGED]
@@ -104,13 +106,8 @@ class Composer:
 
     # ---- sounds ------------------------------------------------------------------------------------------------------
 
-    def _sounds(self, count: int, rng: np.random.Generator) -> list[Part]:
-        """So many sound parts of one kind, sentences or sounds."""
-        spoken = bool(self.speech) and (rng.random() < SPOKEN or not self.effects)
-        return [part for _ in range(count // 2) for part in self._two_sounds(spoken, rng)]
-
-    def _two_sounds(self, spoken: bool, rng: np.random.Generator) -> tuple[Part, Part]:
-        """Two sentences, two sounds, or two of either in both orders."""
+    def _sounds(self, spoken: bool, rng: np.random.Generator) -> tuple[Part, Part]:
+        """Two sentences or two sounds, or two of either in both orders."""
         first, last = self._sound(rng, spoken), self._sound(rng, spoken)
         gap = np.zeros(int(SAMPLE_RATE * rng.uniform(0.1, 0.6)), np.float32)
         fits = not spoken or len(first.wave) + len(gap) + len(last.wave) <= LONGEST_S * SAMPLE_RATE
