@@ -83,7 +83,8 @@ def ask_wrong(seen: Part, heard: Part, clips: Sequence[Shown], rng: np.random.Ge
     key = said_key(changed) if sense == "heard" else normalised(changed)
     if any(key in other.facts for pair in clips for other in pair):
         return None  # what is not true of this clip is true of another
-    return Asked(changed, **{sense: part.keys[0]}, wrong=True)  # type: ignore[arg-type]  # sense is seen or heard
+    own = part.keys[0]
+    return Asked(changed, seen=own if sense == "seen" else "", heard=own if sense == "heard" else "", wrong=True)
 
 
 def _one_of(part: Part, rng: np.random.Generator) -> tuple[str, str]:

@@ -115,7 +115,7 @@ SPEECH: Final = {
     "asterisk": 0.2,
     "speech": 0.4,
 }
-TOLD: Final = {  # no captions among them: what describes a picture is asked of pictures
+TOLD: Final = {  # few captions among them: what describes a picture is asked of pictures
     "told": 2.6,
     "utterances": 0.5,
     "flite": 0.4,

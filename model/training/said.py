@@ -1,6 +1,7 @@
 """Which words of a query are said: taught by queries that were put together, so that it is known."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -30,14 +31,11 @@ def said_loss(gate: nn.Module, text: TextEncoding, said: Sequence[Pieces | None]
 def said_tokens(words: Sequence[str], pieces: Pieces) -> list[float]:
     """1 for each token of a query, as written, that belongs to one of the pieces, else 0."""
     letters = "".join(words).lower()
-    ends = [len("".join(words[: place + 1])) for place in range(len(words))]
-    marked = [0.0] * len(words)
-    for piece in pieces:
-        sought = "".join(piece.lower().split()).rstrip(".")
-        start = letters.find(sought)
-        end = start + len(sought) if start >= 0 else start
-        marked = [
-            1.0 if start <= stop - len(word) and stop <= end else mark
-            for word, stop, mark in zip(words, ends, marked, strict=True)
-        ]
-    return marked
+    sought = ["".join(piece.lower().split()).rstrip(".") for piece in pieces]
+    starts = [letters.find(piece) for piece in sought]
+    spans = [(start, start + len(piece)) for start, piece in zip(starts, sought, strict=True) if start >= 0]
+    ends = list(accumulate(map(len, words)))
+    return [
+        float(any(start <= end - len(word) and end <= stop for start, stop in spans))
+        for word, end in zip(words, ends, strict=True)
+    ]

@@ -18,9 +18,10 @@ NAMES = [draw_name(random.Random(number), sex, "train") for number in range(6) f
 
 
 def test_a_voice_follows_from_its_name_and_no_other_has_it() -> None:
-    files = [variant_file(name) for name in NAMES]
-    assert [variant_file(name) for name in NAMES] == files and len(set(files)) == len(NAMES)
-    assert variant_file("f2") is None and variant_file("") is None
+    voices = [f"gmw/en-US+{name}" for name in NAMES]
+    files = [variant_file(voice) for voice in voices]
+    assert [variant_file(voice) for voice in voices] == files and len(set(files)) == len(NAMES) and None not in files
+    assert variant_file("gmw/en+f2") is None and variant_file("gmw/en") is None
 
 
 def test_voices_of_two_splits_never_meet() -> None:
@@ -49,7 +50,7 @@ def test_the_manifest_names_the_drawn_voice(tmp_path: Path) -> None:
     synthesise(Request(tmp_path, "utterances", count=4, split="val", voices="drawn", seed=3))
     lines = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
     assert len({line["voice"] for line in lines}) == 4
-    assert all(variant_file(line["voice"].partition("+")[2]) for line in lines)
+    assert all(variant_file(line["voice"]) for line in lines)
 
 
 def test_only_espeak_draws_voices(tmp_path: Path) -> None:
@@ -63,3 +64,13 @@ def test_the_program_alone_has_no_drawn_voices(monkeypatch: pytest.MonkeyPatch, 
     voice = draw_voice(random.Random(0), "train", unnamed=True)
     with Speaker(16000) as speaker, pytest.raises(SpeechError, match="drawn voices"):
         speaker.say(voice.says("hello"))
+
+
+def test_nothing_is_left_behind_by_a_speaker_that_is_not_heard_to_the_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with Speaker(16000) as speaker:
+        next(speaker.say_many(Utterance("good morning " * 40, f"gmw/en-US+{name}") for name in NAMES))
+        assert len(list(tmp_path.iterdir())) == 1
+    assert not list(tmp_path.iterdir())

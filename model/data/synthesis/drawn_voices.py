@@ -19,8 +19,9 @@ def draw_name(random_source: random.Random, sex: Literal["woman", "man"], split:
     return f"{split}-{sex}-{random_source.randrange(NUMBERS)}"
 
 
-def variant_file(name: str) -> str | None:
-    """The variant file of a drawn voice; None for any other name."""
+def variant_file(voice: str) -> str | None:
+    """The variant file of a voice `accent+variant` whose variant is drawn; None for any other."""
+    name = voice.partition("+")[2]
     found = NAME.fullmatch(name)
     if found is None:
         return None

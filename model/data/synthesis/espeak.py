@@ -65,7 +65,7 @@ class Espeak(Synthesiser):
     def _send(self, utterance: Utterance) -> None:
         if self.process is not None and self.process.stdin is not None:
             try:
-                request = asdict(utterance) | {"variant": variant_file(utterance.voice.partition("+")[2])}
+                request = asdict(utterance) | {"variant": variant_file(utterance.voice)}
                 self.process.stdin.write(json.dumps(request).encode() + b"\n")
                 self.process.stdin.flush()
             except BrokenPipeError as error:
@@ -85,7 +85,7 @@ class Espeak(Synthesiser):
 
     def _run_program(self, utterance: Utterance) -> Speech:
         assert self.program is not None
-        if variant_file(utterance.voice.partition("+")[2]) is not None:
+        if variant_file(utterance.voice) is not None:
             raise SpeechError("The espeak-ng program has no drawn voices.", "Run: pip install htav[synth]")
         options = ["-v", utterance.voice, "-s", str(utterance.rate), "-p", str(utterance.pitch), "--stdout"]
         done = subprocess.run([self.program, *options, "--", utterance.text], capture_output=True, check=False)

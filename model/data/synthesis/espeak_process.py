@@ -65,13 +65,12 @@ def _linked(data: Path, place: Path) -> Path:
 class Synthesiser:
     """One loaded library that turns a text into samples and word times."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: Path) -> None:
         folder = package_folder()
         library = next(path for path in sorted(folder.iterdir()) if path.suffix in {".so", ".dylib", ".dll"})
         self.library = ctypes.CDLL(str(library))
-        self.data = tempfile.TemporaryDirectory(prefix="htav-espeak-")
-        self.variants = _linked(folder / "espeak-ng-data", Path(self.data.name) / "espeak-ng-data")
-        os.chdir(self.data.name)  # eSpeak keeps at most 160 characters of the data path: give it a short one
+        self.variants = _linked(folder / "espeak-ng-data", place / "espeak-ng-data")
+        os.chdir(place)  # eSpeak keeps at most 160 characters of the data path: give it a short one
         self.sample_rate = int(self.library.espeak_Initialize(SYNCHRONOUS, 0, b".", DO_NOT_EXIT))
         if self.sample_rate <= 0:
             raise SystemExit(f"eSpeak NG found no voices in {folder}")
@@ -109,9 +108,9 @@ class Synthesiser:
         return {"samples": len(samples) // 2, "rate": self.sample_rate, "words": self.words}, samples
 
 
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer until the other side closes the pipe."""
-    synthesiser = Synthesiser()
+def serve(requests: BinaryIO, answers: BinaryIO, place: Path) -> None:
+    """Answer until the other side closes the pipe; `place` is an empty folder of this process."""
+    synthesiser = Synthesiser(place)
     for line in requests:
         header, samples = synthesiser.speak(json.loads(line))
         answers.write(json.dumps(header).encode() + b"\n" + samples)
@@ -121,6 +120,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other side's business: it closes the pipe
     try:
-        serve(sys.stdin.buffer, sys.stdout.buffer)
+        with tempfile.TemporaryDirectory(prefix="htav-espeak-") as empty:
+            serve(sys.stdin.buffer, sys.stdout.buffer, Path(empty))
     except BrokenPipeError:
         os._exit(0)  # nobody listens any more; an ordinary exit would try to flush again
