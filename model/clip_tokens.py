@@ -15,6 +15,7 @@ class ClipTokens:
     video_places: Tensor  # [C, V] place in time, in [0, 1) of the clip
     audio: Tensor  # [C, A, d]
     audio_mask: Tensor  # [C, A], the valid tokens of a row come first
+    chance: Tensor  # [C] what words cost that are not said (`model.chance`), NaN where that is not known
 
     def __len__(self) -> int:
         return self.video.shape[0]

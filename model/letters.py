@@ -73,11 +73,8 @@ class HeardLetters(NamedTuple):
     lengths: Tensor  # [C] frames that count
 
     def room(self) -> Tensor:
-        """How easily any words are found in each sound, [C, 2]: what a letter costs on average, and log frames."""
-        frames = self.lengths.clamp(min=1)
-        at_end = self.lengths.view(1, -1, 1).expand(LETTERS.stop - LETTERS.start, -1, 1)
-        of_a_letter = self.costs[LETTERS].gather(2, at_end).mean(dim=(0, 2))
-        return torch.stack([of_a_letter / frames, frames.to(of_a_letter.dtype).log()], dim=1)
+        """The logarithm of each sound's frames, [C]: words find more places in a long one."""
+        return self.lengths.clamp(min=1).to(self.costs.dtype).log()
 
 
 def heard_letters(log_probabilities: Tensor, lengths: Tensor) -> HeardLetters:

@@ -190,7 +190,8 @@ def encode_batch(
         video, video_mask = encoded.tokens, torch.ones_like(encoded.tokens[..., 0], dtype=torch.bool)
         levels = encoded.levels.expand(C, -1)
         places = ((encoded.steps + 0.5) / (encoded.steps.max() + 1)).expand(C, -1)
-    clips = ClipTokens(video, video_mask, levels, places, torch.zeros(C, 1, width, device=device), empty)
+    unknown = torch.full((C,), torch.nan, device=device)
+    clips = ClipTokens(video, video_mask, levels, places, torch.zeros(C, 1, width, device=device), empty, unknown)
     if batch.waveforms is None:
         return clips, None
     sound: AudioTokens = retriever.audio(batch.waveforms)

@@ -1,6 +1,7 @@
 """The retriever: one object that encodes queries and clips, shortlists, reranks and explains."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,7 +151,11 @@ class Retriever(nn.Module, ModelHubMixin):
     @torch.inference_mode()
     def encode_clips(self, clips: list[ClipInput]) -> list[TokenSet]:
         """Encode a batch of clips to token sets. Each clip's tokens are its own: the batch does not change them."""
-        return encode(clips, self.video, self.audio, self.config.width)
+        encoded = encode(clips, self.video, self.audio, self.config.width)
+        if self.spelling is None or not any(len(item.audio) for item in encoded):
+            return encoded
+        chance = self.spelling.chance(self.collate(encoded)).tolist()
+        return [replace(item, chance=cost) for item, cost in zip(encoded, chance, strict=True)]
 
     # ---- coarse ------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """The encoded clip as data: what the indexer stores and the reranker reads. numpy only, so that storing needs no torch.
 
 A *token set* keeps each token as int8 with one scale a token (DESIGN section 1). Record layout, little endian:
-`V, A, d` and a version as uint16, then video tokens, audio tokens (int8), scales and times (float32), levels (uint8).
+`V, A, d` and a version as uint16, then video tokens, audio tokens (int8), scales and times (float32), levels (uint8),
+`chance` (float32).
 """
 
 import math
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-TOKEN_FORMAT = 1
+TOKEN_FORMAT = 2
 _HEADER = struct.Struct("<4H")
+_CHANCE = struct.Struct("<f")
 
 Int8 = NDArray[np.int8]
 Float32 = NDArray[np.float32]
@@ -26,7 +28,8 @@ class TokenSet:
 
     video [V, d] and audio [A, d] are int8; multiplied by `video_scale` [V] and `audio_scale` [A] they are the tokens.
     `video_times` [V] and `audio_times` [A] are seconds from the start of the file; `video_levels` [V] is the pyramid
-    level. V or A is 0 where the clip has no pictures or no sound.
+    level. V or A is 0 where the clip has no pictures or no sound. `chance` is what words cost that are not said in it
+    (`model.chance`), NaN where that is not known or nothing is heard.
     """
 
     video: Int8
@@ -36,6 +39,7 @@ class TokenSet:
     audio: Int8
     audio_scale: Float32
     audio_times: Float32
+    chance: float = math.nan
 
     def to_bytes(self) -> bytes:
         V, d = self.video.shape
@@ -51,7 +55,8 @@ class TokenSet:
             self.audio_times,
             self.video_levels,
         ]
-        return _HEADER.pack(V, A, d, TOKEN_FORMAT) + b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
+        arrays = b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
+        return _HEADER.pack(V, A, d, TOKEN_FORMAT) + arrays + _CHANCE.pack(self.chance)
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview) -> "TokenSet":
@@ -61,7 +66,7 @@ class TokenSet:
         V, A, d, version = _HEADER.unpack_from(data)
         if version != TOKEN_FORMAT:
             raise ValueError(f"token format {version} is not {TOKEN_FORMAT}")
-        expected = _HEADER.size + (V + A) * (d + 8) + V
+        expected = _HEADER.size + (V + A) * (d + 8) + V + _CHANCE.size
         if len(data) != expected:
             raise ValueError(f"a token record of {V} + {A} tokens has {expected} bytes, got {len(data)}")
         offset = _HEADER.size
@@ -76,7 +81,9 @@ class TokenSet:
         video, audio = take(np.int8, V, d), take(np.int8, A, d)
         video_scale, video_times = take(np.float32, V), take(np.float32, V)
         audio_scale, audio_times = take(np.float32, A), take(np.float32, A)
-        return cls(video, video_scale, video_times, take(np.uint8, V), audio, audio_scale, audio_times)
+        levels = take(np.uint8, V)
+        (chance,) = _CHANCE.unpack_from(data, offset)
+        return cls(video, video_scale, video_times, levels, audio, audio_scale, audio_times, chance)
 
 
 def quantise(tokens: Float32) -> tuple[Int8, Float32]:

@@ -50,6 +50,7 @@ def padded(clips: ClipTokens, video: int, audio: int) -> ClipTokens:
         torch.cat([clips.video_places, torch.rand(C, video)], dim=1),
         torch.cat([clips.audio, torch.randn(C, audio, d)], dim=1),
         torch.cat([clips.audio_mask, torch.zeros(C, audio, dtype=torch.bool)], dim=1),
+        clips.chance,
     )
 
 

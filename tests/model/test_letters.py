@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.chance import chance_costs
 from model.letters import (
     BETWEEN,
     BLANK,
@@ -146,11 +147,19 @@ def test_tokens_are_spelled_by_words() -> None:
 
 def test_any_words_are_found_more_easily_in_noise_and_in_long_sounds() -> None:
     clear, muddy, longer = said("the dog_"), said("the dog_", sharpness=2.0), said("the dog_" * 3)
-    rooms = [heard_letters(sound, torch.tensor([sound.shape[1]])).room()[0] for sound in (clear, muddy, longer)]
-    assert rooms[1][0] > rooms[0][0] and rooms[2][1] > rooms[0][1]
-    padded = heard_letters(torch.cat([clear, torch.zeros(1, 9, len(SYMBOLS))], dim=1), torch.tensor([8])).room()[0]
-    torch.testing.assert_close(padded, rooms[0])
-    assert bool(heard_letters(clear, torch.tensor([0])).room().isfinite().all())
+    heard = [heard_letters(sound, torch.tensor([sound.shape[1]])) for sound in (clear, muddy, longer)]
+    assert chance_costs(heard[1]) > chance_costs(heard[0]) and heard[2].room() > heard[0].room()
+    padded = heard_letters(torch.cat([clear, torch.zeros(1, 9, len(SYMBOLS))], dim=1), torch.tensor([8]))
+    torch.testing.assert_close(chance_costs(padded), chance_costs(heard[0]))
+    torch.testing.assert_close(padded.room(), heard[0].room())
+    nothing = heard_letters(clear, torch.tensor([0]))
+    assert bool(nothing.room().isfinite().all() and chance_costs(nothing).isfinite().all())
+
+
+def test_fluent_talk_of_something_else_has_more_of_any_words_than_a_word_repeated() -> None:
+    talk, drone = said("and another brown river would eat it_"), said("mmmmmmm mmmmmmm mmmmmmm mmmmmmm mmmmmm_")
+    talks, drones = (chance_costs(heard_letters(sound, torch.tensor([sound.shape[1]]))) for sound in (talk, drone))
+    assert talks > drones
 
 
 def test_letters_are_read_as_they_would_be_written() -> None:

@@ -26,7 +26,7 @@ def test_a_token_set_survives_its_bytes(steps: int, sounds: int) -> None:
 
 
 def test_the_record_is_as_long_as_documented() -> None:
-    assert len(token_set(1, 4, 9).to_bytes()) == 8 + (24 + 9) * (32 + 8) + 24
+    assert len(token_set(1, 4, 9).to_bytes()) == 8 + (24 + 9) * (32 + 8) + 24 + 4
 
 
 def test_a_slice_of_memory_gives_a_contiguous_record() -> None:
@@ -50,8 +50,8 @@ def test_widths_must_agree() -> None:
         (b"", "at least 8 bytes"),
         (b"\x00" * 7, "at least 8 bytes"),
         (struct.pack("<4H", 1, 0, 4, TOKEN_FORMAT + 1) + b"\x00" * 13, "token format"),
-        (struct.pack("<4H", 1, 0, 4, TOKEN_FORMAT) + b"\x00" * 12, "has 21 bytes, got 20"),
-        (struct.pack("<4H", 1, 0, 4, TOKEN_FORMAT) + b"\x00" * 14, "has 21 bytes, got 22"),
+        (struct.pack("<4H", 1, 0, 4, TOKEN_FORMAT) + b"\x00" * 16, "has 25 bytes, got 24"),
+        (struct.pack("<4H", 1, 0, 4, TOKEN_FORMAT) + b"\x00" * 18, "has 25 bytes, got 26"),
         (struct.pack("<4H", 65535, 65535, 65535, TOKEN_FORMAT), "got 8"),
     ],
 )

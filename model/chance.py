@@ -1,0 +1,38 @@
+"""What words cost that are not said in a sound: the level above which a query's words are found.
+
+Sounds differ in it by more than any mean of their letters tells: fluent speech, music and noise each have something of
+every word. So a few phrases that nobody asks for are laid over each sound once, when it is encoded.
+"""
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from model.letters import HeardLetters, QueryLetters, alignment_costs, spelled
+
+PHRASES: Final = (
+    "a letter from the capital",
+    "seven grey horses",
+    "the weather will change by evening",
+    "put it back",
+    "nobody had asked for a second opinion",
+    "silver",
+    "we walked along the river",
+    "fresh bread and butter",
+)
+
+
+def chance_costs(heard: HeardLetters) -> Tensor:
+    """The mean over PHRASES of what their letters cost in each of C sounds, [C]: nats a letter, as of a query."""
+    queries = [_letters(phrase) for phrase in PHRASES]
+    costs = torch.stack([alignment_costs(query, heard) for query in queries])
+    numbers = torch.tensor([float(len(query.symbols)) for query in queries], device=costs.device, dtype=costs.dtype)
+    return numbers @ costs / numbers.sum()
+
+
+def _letters(phrase: str) -> QueryLetters:
+    words = [spelled(word) for word in phrase.split()]
+    first = [place == 0 for word in words for place in range(len(word))]
+    symbols = [symbol for word in words for symbol in word]
+    return QueryLetters(symbols, first, torch.ones(len(symbols)))
