@@ -5,7 +5,7 @@ al. 2006), and the query's letters are laid over them in order (`model.letters`)
 score s to `s + share heard (1 - s)`, the share set by the query: who says just these words is found whatever is seen.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,20 @@ from model.share import QueryShare
 from model.text import TextEncoding
 
 FRAMES = 2  # places for a letter in each sound token, 40 ms each: speech has up to 17 letters a second
+
+SLOPE, OFFSET = 2.0, -8.5  # how far above chance words count as heard; chosen on val: pictures are hardly disturbed
+
+
+class Usual(NamedTuple):
+    """What words cost that are not said, nats a letter: a regression on drawn voices and real clips of val."""
+
+    chance: float = 0.883  # of the sound's own chance
+    frames: float = 0.097  # of the logarithm of its frames
+    few: float = 3.649  # of 1 / sqrt(letters of the query)
+    always: float = -1.62
+
+
+USUAL: Final = Usual()
 
 
 class SpelledScores(NamedTuple):
@@ -39,12 +53,6 @@ class Spelling(nn.Module):
         self.said = nn.Linear(width, 1)
         nn.init.zeros_(self.said.weight)
         nn.init.zeros_(self.said.bias)
-        self.usual = nn.Linear(3, 1)  # what wrong words cost: `chance`, log frames, 1 / sqrt(letters of the query)
-        self.slope = nn.Parameter(torch.tensor(2.0))
-        self.offset = nn.Parameter(torch.tensor(-8.5))  # chosen on val, so that pictures are hardly disturbed
-        with torch.no_grad():  # by regression on drawn voices and real clips of val (docs/training-log.md)
-            self.usual.weight.copy_(torch.tensor([[0.883, 0.097, 3.649]]))
-            self.usual.bias.fill_(-1.62)
         self.share = QueryShare(width, start=0.5)
 
     def letters(self, tokens: Tensor) -> Tensor:
@@ -66,20 +74,20 @@ class Spelling(nn.Module):
         with torch.no_grad():
             sounds = self.sounds(clips)
             chance = clips.chance if bool(clips.chance.isfinite().all()) else chance_costs(sounds)
-            room = torch.stack([chance, sounds.room()], dim=1)
-        said = torch.sigmoid(self.said(text.tokens.to(self.offset.dtype))).squeeze(-1)  # [B, N]
+            level = USUAL.chance * chance + USUAL.frames * sounds.room() + USUAL.always
+        said = torch.sigmoid(self.said(text.tokens.to(self.said.weight.dtype))).squeeze(-1)  # [B, N]
         queries = [query_letters(tokens, weights) for tokens, weights in zip(text.spelled, said, strict=True)]
-        rows = [said.new_zeros(len(clips)) if query is None else self.heard(query, sounds, room) for query in queries]
+        rows = [said.new_zeros(len(clips)) if query is None else heard(query, sounds, level) for query in queries]
         some = torch.tensor([[query is not None] for query in queries], device=said.device)
         return SpelledScores(torch.stack(rows) * clips.audio_mask.any(dim=1), self.share(text.pooled) * some)
 
-    def heard(self, query: QueryLetters, sounds: HeardLetters, room: Tensor) -> Tensor:
-        """How far a query's alignment with each of C sounds, which have this `room` [C, 2], beats chance: [C], 0 to 1.
 
-        Any words are found more easily in noise, in a long sound, and if they are few; what wrong words cost spreads by
-        1 / sqrt(letters). So the same number of standard deviations counts alike in every pair.
-        """
-        count = query.number()
-        usual = self.usual(torch.cat([room, count.rsqrt().expand(len(room), 1)], dim=1)).squeeze(-1)
-        better = count.sqrt() * (alignment_costs(query, sounds) - usual)
-        return torch.sigmoid(self.slope * better + self.offset)
+def heard(query: QueryLetters, sounds: HeardLetters, level: Tensor) -> Tensor:
+    """How far a query's alignment with each of C sounds beats chance, [C], 0 to 1; `level` [C] is chance's in each.
+
+    Any words are found more easily in noise, in a long sound, and if they are few; what wrong words cost spreads by
+    1 / sqrt(letters). So the same number of standard deviations counts alike in every pair.
+    """
+    count = query.number()
+    better = count.sqrt() * (alignment_costs(query, sounds) - level - USUAL.few * count.rsqrt())
+    return torch.sigmoid(SLOPE * better + OFFSET)

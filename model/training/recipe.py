@@ -93,15 +93,21 @@ SOURCES: Final = (
     Source("portraits", "synth {out} --kind portraits --count 1200 --seed 51"),
     Source("shots", "synth {out} --kind shots --count 1000 --seed 52"),
     Source(
-        "open-val",
-        "synth {out} --kind utterances --split val --count 258 --seed 5 --sentences {all}/sentences/val.txt "
-        "--sentences {data}/flickr8k",
+        "drawn-val",
+        "synth {out} --kind utterances --voices drawn --split val --count 400 --seed 5 "
+        "--sentences {all}/sentences/val.txt --sentences {data}/flickr8k",
         needs="sentences",
     ),
     Source(
         "talkers-val",
         "synth {out} --kind talkers --split val --texts said --count 258 --seed 6 --sentences {all}/sentences/val.txt "
         "--sentences {data}/flickr8k",
+        needs="sentences",
+    ),
+    Source(
+        "together-val",
+        "synth {out} --kind talkers --split val --texts together --count 120 --seed 8 "
+        "--sentences {all}/sentences/val.txt --sentences {data}/flickr8k",
         needs="sentences",
     ),
 )
@@ -128,8 +134,8 @@ PICTURED: Final = {
     "flickr8k": 4.2,
     "portraits": 0.8,
     "shots": 0.5,
-    "sounds": 1,
-    "effects": 1,
+    "sounds": 1.6,
+    "effects": 2,
     "talkers": 1.3,
     "scenes": 1.3,
 }
@@ -139,8 +145,9 @@ HELD_OUT_PAIRS: Final = {
     "flickr8k": 3,
     "sounds": 0.3,
     "effects": 0.5,
-    "talkers-val": 1.2,
-    "open-val": 1.2,
+    "talkers-val": 1,
+    "together-val": 0.5,
+    "drawn-val": 1.2,
     "queen": 0.7,
     "sky": 0.4,
     "speech": 0.7,

@@ -9,12 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.chance import chance_costs
 from model.clip_tokens import ClipTokens
 from model.clips import collate, step_places
 from model.coarse import CoarseEncoder
 from model.fusion import FusionHead
 from model.letters import alignment_costs, heard_letters, query_letters
 from model.share import QueryShare
+from model.spelling import OFFSET, SLOPE, USUAL
 from model.text import TextEncoding
 from model.tokens import TokenSet, dequantise
 from tests.model import slow_reference
@@ -82,9 +84,9 @@ def spelled_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) ->
     tokens = torch.from_numpy(dequantise(item.audio, item.audio_scale)).to(dtype).unsqueeze(0)
     sound = heard_letters(network.spelling.letters(tokens), torch.tensor([2 * len(item.audio)]))
     count = float(letters.weights.sum() ** 2 / (letters.weights**2).sum())
-    usual = float(network.spelling.usual(torch.tensor([[*sound.room()[0].tolist(), count**-0.5]], dtype=dtype)))
-    better = count**0.5 * (float(alignment_costs(letters, sound)) - usual)
-    heard = slow_reference.sigmoid(float(network.spelling.slope) * better + float(network.spelling.offset))
+    usual = USUAL.chance * float(chance_costs(sound)) + USUAL.frames * float(sound.room()) + USUAL.always
+    better = count**0.5 * (float(alignment_costs(letters, sound)) - usual - USUAL.few * count**-0.5)
+    heard = slow_reference.sigmoid(SLOPE * better + OFFSET)
     share = network.spelling.share
     return heard * slow_reference.sigmoid(float(share.share.weight[0] @ text.pooled[0] + share.offset))
 

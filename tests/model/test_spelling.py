@@ -1,5 +1,6 @@
 """Spelling as a part of the retriever: what it adds to a pair's score, and when it adds nothing."""
 
+import math
 from dataclasses import replace
 
 import torch
@@ -9,7 +10,7 @@ from model.explain import explain
 from model.letters import SYMBOLS
 from model.retriever import Retriever
 from model.spelling import FRAMES, Spelling
-from tests.model.samples import CELLS, WIDTH, fresh_tiny, tiny, token_set
+from tests.model.samples import CELLS, WIDTH, clip, fresh_tiny, tiny, token_set
 
 SOUNDS = [token_set(1), token_set(2, 0, 12), token_set(3, 2, 0)]  # both, sound alone, pictures alone
 
@@ -69,6 +70,17 @@ def test_pictures_alone_are_searched_without_it() -> None:
     text, clips = tiny().encode_text(["a red dog"]), collate(SOUNDS, CELLS, WIDTH).only(("video",))
     pairs = tiny().pair_scores(text, clips)
     assert pairs.spelled_share is None
+
+
+def test_chance_is_kept_with_the_tokens_and_counts_as_if_measured_when_asked() -> None:
+    (item,) = tiny().encode_clips([clip(1)])
+    text = tiny().encode_text(["a red dog"])
+    kept, measured = (collate([one], CELLS, WIDTH) for one in (item, replace(item, chance=math.nan)))
+    assert math.isfinite(item.chance)
+    with torch.no_grad():
+        torch.testing.assert_close(tiny().pair_scores(text, kept).fused, tiny().pair_scores(text, measured).fused)
+        louder = tiny().pair_scores(text, collate([replace(item, chance=item.chance - 1.0)], CELLS, WIDTH)).fused
+    assert bool((louder > tiny().pair_scores(text, kept).fused).all())
 
 
 def test_an_explanation_says_what_share_it_has() -> None:
