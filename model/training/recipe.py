@@ -49,6 +49,7 @@ class Stage:
     """One call of `htav train`: the weights of its sources, and what else it is told."""
 
     name: str
+    hours: float
     options: str
     weights: dict[str, float]
     starts_from: Sequence[str] = ()  # stages whose checkpoint it goes on from: the first of them that was not left out
@@ -154,16 +155,17 @@ HELD_OUT_PAIRS: Final = {
 }
 PICTURES: Final = "--captions 3 --views 3"
 STAGES: Final = (
-    Stage("spell", f"--hours 0.8 --lr 1e-3 --batch-size 64 --average 0.99 --loss {ONLY_SPELLING}", SPEECH),
+    Stage("spell", 0.8, f"--lr 1e-3 --batch-size 64 --average 0.99 --loss {ONLY_SPELLING}", SPEECH),
     Stage(
         "see",
-        "--hours 0.5 --lr 6e-4 --trunk-lr 1e-4 --batch-size 96 --average 0.98 "
-        f"--train text-last=2,frames-last=1 {PICTURES}",
+        0.5,
+        f"--lr 6e-4 --trunk-lr 1e-4 --batch-size 96 --average 0.98 --train text-last=2,frames-last=1 {PICTURES}",
         {"flickr8k": 1.0},
     ),
     Stage(
         "join",
-        "--hours 1.1 --lr 5e-4 --trunk-lr 4e-5 "
+        1.1,
+        "--lr 5e-4 --trunk-lr 4e-5 "
         "--batch-size still=112,sound=40,film=24,composed=24 --average 0.99 --compose 0.5 "
         f"--train text-last=2 {PICTURES}",
         PICTURED | TOLD,
@@ -172,14 +174,16 @@ STAGES: Final = (
     ),
     Stage(
         "look",
-        f"--hours 0.25 --lr 1e-3 --batch-size 512 --loss {ONLY_SEEN_WHOLE} "
+        0.25,
+        f"--lr 1e-3 --batch-size 512 --loss {ONLY_SEEN_WHOLE} "
         "--only video.summary,coarse.widened,coarse.video_pool --views 3",
         {"flickr8k": 1.0},
         ("join",),
     ),
     Stage(
         "weigh",
-        f"--split val --hours 0.1 --lr 1e-3 --loss {ONLY_LATE} --compose 0.4 --views 1 --validate-items 8 "
+        0.1,
+        f"--split val --lr 1e-3 --loss {ONLY_LATE} --compose 0.4 --views 1 --validate-items 8 "
         "--batch-size still=112,sound=40,film=24,composed=24 "
         "--only late.,spelling.share",
         HELD_OUT_PAIRS,
@@ -196,6 +200,8 @@ class Recipe:
     work: Path
     without: Sequence[str] = ()
     processes: int = 1
+    seed: int = 0  # of the training; the sources are always the same
+    part: float = 1.0  # of the hours that each stage has
     sources: Sequence[Source] = SOURCES
     stages: Sequence[Stage] = STAGES
 
@@ -249,7 +255,7 @@ class Recipe:
             return False
         out = self.work / stage.name
         command = ["train", "--out", str(out), *_repeated("--data", [f"{folders[n]}:{w:g}" for n, w in used.items()])]
-        command += stage.options.split()
+        command += ["--hours", f"{stage.hours * self.part:.4g}", "--seed", str(self.seed), *stage.options.split()]
         if "--compose" in command and not (used.keys() & STILLS and used.keys() - STILLS):
             place = command.index("--compose")
             del command[place : place + 2]
@@ -289,9 +295,11 @@ def main(
     work: Annotated[Path, typer.Option(help="Where sources, runs and the checkpoint go.")] = Path("runs/compact"),
     without: Annotated[list[str] | None, typer.Option(help="A source to leave out; repeat it.")] = None,
     processes: Annotated[int, typer.Option(help="Processes that train together, one a core.")] = 1,
+    seed: Annotated[int, typer.Option(help="The seed of the training; the sources stay the same.")] = 0,
+    part: Annotated[float, typer.Option(help="How much of each stage's hours to train.")] = 1.0,
 ) -> None:
     """Make the sources, train in five stages, calibrate."""
-    console.print(f"the checkpoint is in {Recipe(data, work, without or (), processes).run()}")
+    console.print(f"the checkpoint is in {Recipe(data, work, without or (), processes, seed, part).run()}")
 
 
 if __name__ == "__main__":

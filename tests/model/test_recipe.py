@@ -27,9 +27,11 @@ def recipe(data: Path, **more: object) -> Recipe:
         Source("broken", "gather {all} --source nowhere"),
     )
     stages = (
-        Stage("see", TINY, {"flickr8k": 1.0, "broken": 1.0}),
-        Stage("join", f"{TINY} --compose 0.5", {"flickr8k": 1.0, "sounds": 0.5}, ("see",)),
-        Stage("weigh", f"{TINY} --split val --only late. --loss late=1", {"flickr8k": 1.0}, ("look", "join"), "spell"),
+        Stage("see", 2, TINY, {"flickr8k": 1.0, "broken": 1.0}),
+        Stage("join", 2, f"{TINY} --compose 0.5", {"flickr8k": 1.0, "sounds": 0.5}, ("see",)),
+        Stage(
+            "weigh", 2, f"{TINY} --split val --only late. --loss late=1", {"flickr8k": 1.0}, ("look", "join"), "spell"
+        ),
     )
     return Recipe(data, data.parent / "work", sources=sources, stages=stages, **more)  # type: ignore[arg-type]
 
@@ -59,9 +61,10 @@ def test_what_cannot_be_done_is_said(data: Path) -> None:
 def test_without_photographs_the_stages_that_need_them_are_left_out(
     data: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    out = recipe(data, without=("flickr8k",)).run()
+    out = recipe(data, without=("flickr8k",), seed=3, part=0.25).run()
     said = " ".join(capfd.readouterr().err.split())
     assert out == data.parent / "work" / "join" / "model" and Retriever.from_pretrained(out).config.preset == "tiny"
+    assert "--hours 0.5 --seed 3" in said
     assert "left out: the stage see" in said and "left out: the stage weigh" in said
 
 
