@@ -194,9 +194,9 @@ class _Answer:
     def _shortlist(self, pool: Pool, allow: NDArray[np.int64] | None) -> list[ClipRow]:
         if self.size < self.request.shortlist:
             self.degraded.append("shortlist_reduced")
-        vectors = self.retriever.coarse_query(self.encoded.text, tuple(self.request.modalities))
+        wanted = self.retriever.wanted(self.encoded.text, self.encoded.row, tuple(self.request.modalities))
         videos = min(self.request.limit, pool.videos)
-        return shortlist(self.snapshot, vectors[self.encoded.row], size=self.size, videos=videos, allow=allow)
+        return shortlist(self.snapshot, wanted, size=self.size, videos=videos, allow=allow)
 
     def _rerank(self, clips: Sequence[ClipRow], token_sets: Sequence[TokenSet | None]) -> list[Scored]:
         """Score in slices, so that a deadline cuts the list short and not the answer off."""

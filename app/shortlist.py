@@ -1,7 +1,8 @@
-"""Which clips are worth reranking: the coarse index's best, spread over videos.
+"""Which clips are worth reranking: the coarse index's best and those that say the query's words, spread over videos.
 
-A long video would fill the list with its own neighbours, so each gives at most five clips; the list grows past its
-size until it holds as many videos as the page shows, or 500 clips.
+Coarse vectors know the gist of what is said; letters find it word by word. So every fourth place is theirs, as long as
+they find something. A long video would fill the list with its own neighbours, so each gives at most five clips; the
+list grows past its size until it holds as many videos as the page shows, or 500 clips.
 """
 
 from collections import Counter
@@ -12,21 +13,35 @@ from numpy.typing import NDArray
 
 from app.schemas.search import MAX_SHORTLIST
 from indexer.snapshot import ClipRow, Snapshot
+from model.coarse import Wanted
 
 PER_VIDEO = 5
 OVERFETCH = 4
 REACH = 1 << 16
+FOR_LETTERS = 4  # every so manieth place
+
+Ids = NDArray[np.int64]
 
 
-def shortlist(
-    snapshot: Snapshot, vector: NDArray[np.float32], *, size: int, videos: int, allow: NDArray[np.int64] | None
-) -> list[ClipRow]:
-    """Clips to rerank, the coarse index's best first; `videos` is how many different ones are wanted."""
+def shortlist(snapshot: Snapshot, wanted: Wanted, *, size: int, videos: int, allow: Ids | None) -> list[ClipRow]:
+    """Clips to rerank; `videos` is how many different ones are wanted."""
+    heard = snapshot.heard(wanted.letters, size // FOR_LETTERS, allow)
 
     def best(reach: int) -> Sequence[ClipRow]:
-        return snapshot.clip_rows(snapshot.search(vector, reach, allow)[1])
+        return snapshot.clip_rows(merged(snapshot.search(wanted.vector, reach, allow)[1], heard))
 
     return grown(best, snapshot.clips if allow is None else len(allow), size=size, videos=videos)
+
+
+def merged(near: Ids, heard: Ids) -> Ids:
+    """Both lists as one, each clip once: three places are the coarse index's, the fourth is the letters'."""
+    near_places = np.arange(len(near)) + np.arange(len(near)) // (FOR_LETTERS - 1)
+    heard_places = np.arange(1, len(heard) + 1) * FOR_LETTERS - 1
+    places = np.concatenate([near_places, heard_places])
+    both = np.concatenate([near, heard])[np.argsort(places, kind="stable")]
+    _, first = np.unique(both, return_index=True)
+    found: Ids = both[np.sort(first)]
+    return found
 
 
 def grown(best: Callable[[int], Sequence[ClipRow]], clips: int, *, size: int, videos: int) -> list[ClipRow]:

@@ -35,7 +35,8 @@ def _encode(retriever: "Retriever", clips: Sequence[DecodedClip]) -> list[NewCli
     coarse = retriever.coarse_vectors(token_sets)
     if not np.isfinite(coarse).all():
         raise ValueError("the network gave numbers that are not finite")
+    readings = retriever.readings(token_sets)
     return [
-        NewClip(clip.window.ordinal, clip.window.start_s, clip.window.end_s, tokens.to_bytes(), vectors)
-        for clip, tokens, vectors in zip(clips, token_sets, coarse, strict=True)
+        NewClip(clip.window.ordinal, clip.window.start_s, clip.window.end_s, tokens.to_bytes(), vectors, reading)
+        for clip, tokens, vectors, reading in zip(clips, token_sets, coarse, readings, strict=True)
     ]

@@ -23,6 +23,7 @@ from indexer.coarse import FLAT_LIMIT, build_coarse
 from indexer.config import IndexSettings
 from indexer.errors import IndexCorrupt
 from indexer.quarantine import quarantine
+from indexer.readings import Readings
 from indexer.sealed import TEMPORARY, block_digests, fsync_file, seal, write_durable
 from indexer.segments import Location, SegmentReader
 from indexer.snapshot_files import (
@@ -32,6 +33,7 @@ from indexer.snapshot_files import (
     FILES,
     FORMAT,
     MANIFEST,
+    READINGS,
     VIDEOS,
     Pointer,
     leftovers,
@@ -57,10 +59,11 @@ Step = Callable[[str], None]
 
 
 class Contents(NamedTuple):
-    """What a snapshot will hold: clips [n] of CLIP_DTYPE, their coarse vectors [n, 3d], video ids, seconds of video."""
+    """What a snapshot will hold: clips [n] of CLIP_DTYPE with coarse vectors [n, 3d] and readings; videos, seconds."""
 
     clips: NDArray[np.void]
     vectors: NDArray[np.float16]
+    readings: list[bytes]
     videos: list[str]
     seconds: float
 
@@ -106,14 +109,14 @@ def _collect(settings: IndexSettings, catalog: Catalog, fingerprint: str, width:
     """Read the clips' rows and vectors; a clip whose vectors are damaged is quarantined and its video left out."""
     while True:
         rows, seconds = _clip_rows(catalog, fingerprint)
-        vectors, damaged = _vectors(settings.data_dir, rows, width)
+        vectors, readings, damaged = _coarse_records(settings.data_dir, rows, width)
         if not damaged:
             break
         quarantine(catalog, damaged, "corrupt_record")
     videos = sorted({row.video_id for row in rows})
     ordinals = {video: ordinal for ordinal, video in enumerate(videos)}
     clips = np.array([(row.id, ordinals[row.video_id], row.start_s, row.end_s) for row in rows], CLIP_DTYPE)
-    return Contents(clips, vectors, videos, seconds)
+    return Contents(clips, vectors, readings, videos, seconds)
 
 
 def _clip_rows(catalog: Catalog, fingerprint: str) -> tuple[Sequence[Any], float]:
@@ -135,20 +138,22 @@ def _clip_rows(catalog: Catalog, fingerprint: str) -> tuple[Sequence[Any], float
         return rows.all(), float(session.scalar(lasting) or 0.0)
 
 
-def _vectors(data_dir: Path, rows: Sequence[Any], width: int) -> tuple[NDArray[np.float16], list[int]]:
-    """Coarse vectors [n, 3d] in the order of `rows` (read in the disk's order), and the ids of damaged clips."""
-    vectors, damaged = np.zeros((len(rows), 3 * width), np.float16), []
+def _coarse_records(
+    data_dir: Path, rows: Sequence[Any], width: int
+) -> tuple[NDArray[np.float16], list[bytes], list[int]]:
+    """Coarse vectors [n, 3d] and readings in the order of `rows` (read in the disk's order), and damaged clips' ids."""
+    vectors, readings, damaged = np.zeros((len(rows), 3 * width), np.float16), [b""] * len(rows), []
     order = sorted(range(len(rows)), key=lambda i: (rows[i].segment_id, rows[i].coarse_offset))
     reader = SegmentReader(data_dir)
     for start in range(0, len(order), READ_RECORDS):
         part = order[start : start + READ_RECORDS]
         records = reader.read([Location(*rows[i][4:]) for i in part])
         for i, record in zip(part, records, strict=True):
-            if record is None or len(record) != 6 * width:
+            if record is None or len(record) < 6 * width:
                 damaged.append(rows[i].id)
             else:
-                vectors[i] = np.frombuffer(record, "<f2")
-    return vectors, damaged
+                vectors[i], readings[i] = np.frombuffer(record[: 6 * width], "<f2"), bytes(record[6 * width :])
+    return vectors, readings, damaged
 
 
 def _unchanged(data_dir: Path, fingerprint: str, contents: Contents) -> str | None:
@@ -174,7 +179,8 @@ def _build(
     on_step: Step,
 ) -> str:
     snapshot_id, data_dir = new_ulid(), settings.data_dir
-    require_space(settings, contents.vectors.nbytes + contents.clips.nbytes + SPARE_BYTES)
+    letters = sum(map(len, contents.readings))
+    require_space(settings, contents.vectors.nbytes + contents.clips.nbytes + letters + SPARE_BYTES)
     folder = snapshots_dir(data_dir) / f"{TEMPORARY}{snapshot_id}"
     final = snapshot_dir(data_dir, snapshot_id)
     with storage_errors(folder):
@@ -208,6 +214,7 @@ def _write_files(folder: Path, contents: Contents, flat_limit: int) -> dict[str,
     index.save(folder / COARSE)
     fsync_file(folder / COARSE)
     write_durable(folder / CLIPS, contents.clips.tobytes())
+    write_durable(folder / READINGS, Readings.build(contents.readings).to_bytes())
     write_durable(folder / VIDEOS, b"".join(bytes.fromhex(video.replace("-", "")) for video in contents.videos))
     return index.describe()
 

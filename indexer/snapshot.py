@@ -3,6 +3,7 @@
     current = CurrentSnapshot(settings.data_dir, catalog, retriever.fingerprint)
     snapshot = current.get()                        # cheap; follows publications, never goes dark
     scores, clip_ids = snapshot.search(vector, k=100, allow=snapshot.clips_of(video_ids))
+    clip_ids = snapshot.heard("themeetingmoved", k=25)
     rows = snapshot.clip_rows(clip_ids)             # from memory
     tokens = snapshot.fetch(clip_ids)               # from the segments; None = damaged or hidden by now: drop it
 
@@ -30,12 +31,14 @@ from indexer.coarse import CoarseIndex, open_coarse
 from indexer.errors import IndexCorrupt, NothingIndexed
 from indexer.publish import publish, rebuilt_pointer
 from indexer.quarantine import IN_CLAUSE, quarantine
+from indexer.readings import Readings
 from indexer.sealed import check_blocks
 from indexer.segments import Location, SegmentReader
 from indexer.snapshot_files import (
     CLIP_DTYPE,
     CLIPS,
     COARSE,
+    READINGS,
     VIDEOS,
     pointer_path,
     read_manifest,
@@ -71,6 +74,7 @@ class Snapshot:
         manifest: dict[str, Any],
         index: CoarseIndex,
         clips: NDArray[np.void],
+        readings: Readings,
         videos: list[str],
         catalog: Catalog,
         reader: SegmentReader,
@@ -87,6 +91,7 @@ class Snapshot:
         self.video_ids = videos
         self._clips = clips
         self._index = index
+        self._readings = readings
         self._catalog = catalog
         self._reader = reader
         self._lost: set[int] = set()  # clips whose rows went with their quarantine: the catalog no longer hides them
@@ -102,6 +107,11 @@ class Snapshot:
         scores, found = self._index.search(np.asarray(vector, np.float32)[None], k, rows)
         real = found[0] >= 0
         return scores[0][real], self.clip_ids[found[0][real]]
+
+    def heard(self, letters: str, k: int, allow: Ids | None = None) -> Ids:
+        """The at most k clips in which these letters are heard best, among `allow` if given."""
+        found: Ids = self.clip_ids[self._readings.search(letters, k, self._allowed_rows(allow))]
+        return found
 
     def clip_rows(self, clip_ids: Sequence[int] | Ids) -> list[ClipRow]:
         """Video and times of clips of this snapshot. Raises KeyError for another's."""
@@ -132,7 +142,8 @@ class Snapshot:
     def coarse_vectors(self, clip_ids: Sequence[int] | Ids) -> dict[int, Floats]:
         """Stored coarse vectors [3d] by clip id, without those that cannot be read: the query of "similar videos"."""
         records = self._read(self._locations([int(clip_id) for clip_id in clip_ids], coarse=True))
-        return {clip_id: np.frombuffer(record, "<f2").astype(np.float32) for clip_id, record in records.items()}
+        size = 6 * self.width  # a reading follows
+        return {key: np.frombuffer(record[:size], "<f2").astype(np.float32) for key, record in records.items()}
 
     @cached_property
     def _ordinals(self) -> dict[str, int]:
@@ -283,10 +294,12 @@ def open_snapshot(data_dir: Path, catalog: Catalog, snapshot_id: str, reader: Se
     for name, entry in manifest["files"].items():
         check_blocks(folder / name, entry)
     clips = np.fromfile(folder / CLIPS, CLIP_DTYPE)
+    known = READINGS in manifest["files"]  # older snapshots have none
+    readings = Readings.open(folder / READINGS, len(clips)) if known else Readings.build([b""] * len(clips))
     packed = (folder / VIDEOS).read_bytes()
     videos = [str(uuid.UUID(bytes=packed[start : start + 16])) for start in range(0, len(packed), 16)]
     index = open_coarse(folder / COARSE, manifest["index"])
-    return Snapshot(manifest, index, clips, videos, catalog, reader or SegmentReader(data_dir))
+    return Snapshot(manifest, index, clips, readings, videos, catalog, reader or SegmentReader(data_dir))
 
 
 def _named(data_dir: Path, fingerprint: str | None) -> str | None:

@@ -4,6 +4,7 @@ snapshots/current.json            sealed: {"latest": id, "by_fingerprint": {fing
 snapshots/<ulid>/manifest.json    sealed: what it is, and the block digests of the files beside it
 snapshots/<ulid>/coarse.faiss     row i is clips.bin's row i
 snapshots/<ulid>/clips.bin        CLIP_DTYPE, ascending clip id
+snapshots/<ulid>/readings.bin     a length (uint32) for each of clips.bin's rows, then what is heard in them, as letters
 snapshots/<ulid>/videos.bin       16 bytes a video, in the order that clips.bin's `video` counts
 snapshots/.tmp-<ulid>/            one being built; anything with this prefix may be deleted when no one publishes
 """
@@ -26,8 +27,9 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 COARSE = "coarse.faiss"
 CLIPS = "clips.bin"
+READINGS = "readings.bin"
 VIDEOS = "videos.bin"
-FILES = (COARSE, CLIPS, VIDEOS)
+FILES = (COARSE, CLIPS, READINGS, VIDEOS)
 CLIP_DTYPE = np.dtype([("clip_id", "<i8"), ("video", "<i8"), ("start_s", "<f8"), ("end_s", "<f8")])
 
 

@@ -35,13 +35,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NewClip:
-    """An encoded clip that is not yet in the catalog: `tokens` is opaque here, `coarse` is float [3 x width]."""
+    """An encoded clip that is not yet in the catalog: `tokens` is opaque here, `coarse` is float [3 x width].
+
+    `reading` is what is heard, in ASCII letters.
+    """
 
     ordinal: int
     start_s: float
     end_s: float
     tokens: bytes
     coarse: NDArray[np.floating]
+    reading: str = ""
 
 
 class ClipWriter:
@@ -120,7 +124,7 @@ class ClipWriter:
     def _coarse_bytes(self, clip: NewClip) -> bytes:
         if clip.coarse.shape != (3 * self.width,) or not np.isfinite(clip.coarse).all():
             raise ValueError(f"coarse vectors must be {3 * self.width} finite numbers, got shape {clip.coarse.shape}")
-        return clip.coarse.astype("<f2").tobytes()
+        return clip.coarse.astype("<f2").tobytes() + clip.reading.encode("ascii")
 
     def _row(self, video_id: str, clip: NewClip, tokens: Location, coarse: Location) -> Clip:
         return Clip(

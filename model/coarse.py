@@ -3,8 +3,10 @@
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.clip_tokens import ClipTokens
@@ -17,6 +19,20 @@ class CoarseScores(NamedTuple):
     both: Tensor  # gated by the query over what the clip has
     video: Tensor
     audio: Tensor
+
+
+class Wanted(NamedTuple):
+    """A query as the shortlist knows it."""
+
+    vector: NDArray[np.float32]  # [3 d], gates multiplied in
+    letters: str  # of the words that are said, without spaces
+
+
+class Offered(NamedTuple):
+    """C clips as the shortlist knows them."""
+
+    vectors: NDArray[np.float32]  # [C, 3 d]
+    readings: list[str]  # what is heard in each, letter by letter and without spaces
 
 
 class CoarseEncoder(nn.Module):

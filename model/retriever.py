@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from model import checkpoint
 from model.clip_tokens import ClipTokens
 from model.clips import ClipInput, collate, encode
-from model.coarse import CoarseEncoder
+from model.coarse import CoarseEncoder, Wanted
 from model.confidence import band, evidence
 from model.config import RetrieverConfig
 from model.explain import Explanation, Relevance, explain, relevances
@@ -170,6 +170,20 @@ class Retriever(nn.Module, ModelHubMixin):
         """Query vectors [B, 3 d]; the shortlist's score is their inner product with the coarse vectors."""
         vectors: Float32 = self.coarse.queries(text.pooled, modalities).numpy()
         return vectors
+
+    @torch.inference_mode()
+    def readings(self, token_sets: list[TokenSet]) -> list[str]:
+        """What is heard in each clip, letter by letter and without spaces: for the shortlist."""
+        if self.spelling is None or not any(len(item.audio) for item in token_sets):
+            return [""] * len(token_sets)
+        return self.spelling.readings(self.collate(token_sets))
+
+    @torch.inference_mode()
+    def wanted(self, text: TextEncoding, row: int, modalities: tuple[str, ...] = BOTH) -> Wanted:
+        """What the shortlist looks for with query `row`; no letters where sound does not count."""
+        heard = self.spelling is not None and "audio" in modalities
+        letters = self.spelling.said_letters(text, row) if self.spelling is not None and heard else ""
+        return Wanted(self.coarse_query(text.row(row), modalities)[0], letters)
 
     # ---- fusion ------------------------------------------------------------------------------------------------------
 

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from model.chance import chance_costs
 from model.clip_tokens import ClipTokens
-from model.letters import SYMBOLS, HeardLetters, QueryLetters, alignment_costs, heard_letters, query_letters
+from model.letters import SYMBOLS, HeardLetters, QueryLetters, alignment_costs, heard_letters, query_letters, read
 from model.share import QueryShare
 from model.text import TextEncoding
 
 FRAMES = 2  # places for a letter in each sound token, 40 ms each: speech has up to 17 letters a second
 
+CLEARLY = 0.25  # of the surest word: what is less said than that is not said
 SLOPE, OFFSET = 1.0, -5.5  # how far above chance words count as heard; chosen on val: pictures are hardly disturbed
 
 
@@ -68,6 +69,18 @@ class Spelling(nn.Module):
     def chance(self, clips: ClipTokens) -> Tensor:
         """What words cost that are not said in each of C clips, [C] (`model.chance`)."""
         return chance_costs(self.sounds(clips))
+
+    def readings(self, clips: ClipTokens) -> list[str]:
+        """The likeliest letters of each of C clips, without spaces; nothing where nothing is said."""
+        letters, frames = self.letters(clips.audio), (FRAMES * clips.audio_mask.sum(dim=1)).tolist()
+        return [read(sound[:n]).replace(" ", "") for sound, n in zip(letters, frames, strict=True)]
+
+    def said_letters(self, text: TextEncoding, row: int) -> str:
+        """The letters of those words of query `row` that are said, without spaces: what readings are searched for."""
+        said = torch.sigmoid(self.said(text.tokens[row].to(self.said.weight.dtype))).flatten().tolist()
+        surely = CLEARLY * max(said)
+        kept = [token for token, weight in zip(text.spelled[row], said, strict=False) if weight >= surely]
+        return "".join(SYMBOLS[symbol] for token in kept for symbol in token.symbols)
 
     def forward(self, text: TextEncoding, clips: ClipTokens) -> SpelledScores:
         """All B x C pairs, each by itself."""

@@ -48,9 +48,22 @@ def coarse(number: int, ordinal: int) -> NDArray[np.float32]:
     return (blocks / np.linalg.norm(blocks, axis=1, keepdims=True)).reshape(-1)
 
 
+def reading(number: int, ordinal: int) -> str:
+    """What is heard in a clip: twenty letters of its own."""
+    rng = np.random.default_rng([number, ordinal, 2])
+    return "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 20))
+
+
 def clips(number: int, count: int = CLIPS_EACH) -> list[NewClip]:
     return [
-        NewClip(ordinal, 8.0 * ordinal, 8.0 * ordinal + 10, tokens(number, ordinal).to_bytes(), coarse(number, ordinal))
+        NewClip(
+            ordinal,
+            8.0 * ordinal,
+            8.0 * ordinal + 10,
+            tokens(number, ordinal).to_bytes(),
+            coarse(number, ordinal),
+            reading(number, ordinal),
+        )
         for ordinal in range(count)
     ]
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.cachedir import cache_dir
+from model.coarse import Offered, Wanted
 from model.data.manifest import Item, ManifestError, load_manifest
 from model.evaluation.controls import Control, duration_scores, sound_removed, sound_shuffled
 from model.evaluation.gallery import EncodedGallery, encode_gallery
@@ -37,8 +38,8 @@ Progress = Callable[[str, int, int], None]
 class Shortlister(Protocol):
     """The service's choice of clips to rerank."""
 
-    def __call__(self, clips: Float32, item_of: Rows, queries: Float32, allowed: list[Rows]) -> list[Rows]:
-        """Rows of `clips` [C, 3d] for each of `queries` [Q, 3d], out of those allowed; `item_of` [C] is the video."""
+    def __call__(self, clips: Offered, item_of: Rows, queries: Sequence[Wanted], allowed: list[Rows]) -> list[Rows]:
+        """Rows of the C `clips` for each query, out of those allowed; `item_of` [C] is the video."""
         ...
 
 
@@ -210,9 +211,11 @@ def _shortlists(
     shortlister: Shortlister,
     modalities: tuple[str, ...],
 ) -> list[Rows]:
-    clips = retriever.coarse_vectors(encoded.clips)
-    vectors = np.concatenate([retriever.coarse_query(text, modalities) for _, text in _texts(retriever, queries)])
-    return shortlister(clips, encoded.item_of, vectors, among)
+    clips = Offered(retriever.coarse_vectors(encoded.clips), retriever.readings(encoded.clips))
+    wanted = [
+        retriever.wanted(text, row, modalities) for rows, text in _texts(retriever, queries) for row in range(len(rows))
+    ]
+    return shortlister(clips, encoded.item_of, wanted, among)
 
 
 def _texts(retriever: Retriever, queries: Sequence[Query]) -> list[tuple[list[int], TextEncoding]]:

@@ -13,7 +13,7 @@ from indexer.catalog import Catalog, Clip, Video, VideoState
 from indexer.config import IndexSettings
 from indexer.segments import Location, SegmentReader, segments_dir
 from indexer.snapshot import open_current
-from indexer.snapshot_files import CLIPS, COARSE, MANIFEST, VIDEOS, pointer_path, snapshot_dir
+from indexer.snapshot_files import CLIPS, COARSE, MANIFEST, READINGS, VIDEOS, pointer_path, snapshot_dir
 from indexer.verify import verify
 from tests.index_samples import coarse, fill, ident, release
 
@@ -46,7 +46,7 @@ def kept_bits(catalog: Catalog) -> list[tuple[int, int]]:
     return [(offset * 8, (offset + length) * 8) for offset, length in spans]
 
 
-@pytest.mark.parametrize("name", [COARSE, CLIPS, VIDEOS, MANIFEST, "pointer", "segment"])
+@pytest.mark.parametrize("name", [COARSE, CLIPS, READINGS, VIDEOS, MANIFEST, "pointer", "segment"])
 def test_every_flipped_bit_is_noticed(indexed: tuple[IndexSettings, Catalog], name: str) -> None:
     settings, catalog = indexed
     folder = snapshot_dir(settings.data_dir, open_current(settings.data_dir, catalog).id)
@@ -82,7 +82,7 @@ def test_a_flipped_record_hides_its_video_and_no_other(indexed: tuple[IndexSetti
         assert session.get_one(Video, ident(3)).state is VideoState.QUEUED
 
 
-@pytest.mark.parametrize("name", [COARSE, CLIPS, VIDEOS, MANIFEST, "pointer"])
+@pytest.mark.parametrize("name", [COARSE, CLIPS, READINGS, VIDEOS, MANIFEST, "pointer"])
 def test_a_flipped_snapshot_is_mended_and_serves_again(indexed: tuple[IndexSettings, Catalog], name: str) -> None:
     settings, catalog = indexed
     serving = open_current(settings.data_dir, catalog)

@@ -17,7 +17,16 @@ from indexer.jobs import list_jobs
 from indexer.sealed import read_sealed, replace_durable, seal
 from indexer.segments import segments_dir
 from indexer.snapshot import CurrentSnapshot, Snapshot, open_current, open_snapshot
-from indexer.snapshot_files import CLIPS, COARSE, MANIFEST, VIDEOS, pointer_path, snapshot_dir, snapshot_folders
+from indexer.snapshot_files import (
+    CLIPS,
+    COARSE,
+    MANIFEST,
+    READINGS,
+    VIDEOS,
+    pointer_path,
+    snapshot_dir,
+    snapshot_folders,
+)
 from tests.index_samples import (
     FINGERPRINT,
     MODEL,
@@ -26,6 +35,7 @@ from tests.index_samples import (
     coarse,
     fill,
     ident,
+    reading,
     release,
     set_state,
     tokens,
@@ -86,6 +96,26 @@ def test_a_filter_limits_the_search(snapshot: Snapshot) -> None:
 def test_coarse_vectors_come_back(snapshot: Snapshot, catalog: Catalog) -> None:
     wanted = clip_id(catalog, 4, 1)
     np.testing.assert_allclose(snapshot.coarse_vectors([wanted])[wanted], coarse(4, 1), atol=1e-3)
+
+
+def test_what_is_heard_is_found_by_its_letters(snapshot: Snapshot, catalog: Catalog) -> None:
+    wanted, misheard = clip_id(catalog, 4, 1), "x" + reading(4, 1)[3:]
+    assert snapshot.heard(misheard, 5)[0] == wanted
+    assert wanted not in snapshot.heard(misheard, 5, snapshot.clips_of([ident(3)]))
+    set_state(catalog, 4, VideoState.DELETED)
+    assert wanted not in snapshot.heard(misheard, 5)
+
+
+def test_a_snapshot_without_readings_is_served_all_the_same(
+    snapshot: Snapshot, settings: IndexSettings, catalog: Catalog
+) -> None:
+    path = snapshot_dir(settings.data_dir, snapshot.id) / MANIFEST
+    manifest = read_sealed(path)
+    del manifest["files"][READINGS]
+    replace_durable(path, seal(manifest))
+    older = open_snapshot(settings.data_dir, catalog, snapshot.id)
+    assert older.search(coarse(3, 2), 1)[1][0] == clip_id(catalog, 3, 2)
+    assert len(older.heard(reading(3, 2), 5)) == 0
 
 
 def test_another_snapshots_clip_is_an_error(snapshot: Snapshot) -> None:
@@ -193,7 +223,7 @@ def test_current_follows_publications(settings: IndexSettings, catalog: Catalog)
     assert held.clips == 3
 
 
-@pytest.mark.parametrize("name", [COARSE, CLIPS, VIDEOS, MANIFEST])
+@pytest.mark.parametrize("name", [COARSE, CLIPS, READINGS, VIDEOS, MANIFEST])
 def test_a_damaged_snapshot_is_not_served_and_the_one_before_is(
     settings: IndexSettings, catalog: Catalog, name: str
 ) -> None:

@@ -1,0 +1,91 @@
+"""What is heard in each clip, letter by letter: the shortlist's second look, for words that coarse vectors do not know.
+
+A query's letters are laid over each clip's reading; the cost is the edit distance between the query and a part of the
+reading, since what is heard before and after is free (Sellers, 1980). All clips are compared at once, a bit for each
+letter of the query (Myers, 1999). It works on rows, as the coarse index does.
+"""
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+LONGEST = 64  # letters of a query that are compared: the bits of a word
+WORST = 0.55  # edits a letter: as many have other sentences, too
+
+Rows = NDArray[np.int64]
+_ONE = np.uint64(1)
+
+
+class Readings:
+    """The readings of n clips, ASCII letters without spaces; a clip in which nothing is said has an empty one."""
+
+    def __init__(self, lengths: NDArray[np.uint32], letters: NDArray[np.uint8]) -> None:
+        self._lengths, self._letters = lengths, letters
+        self._longest_first = np.argsort(-lengths.astype(np.int64), kind="stable")
+        self._columns = _columns(lengths, letters, self._longest_first)
+
+    @classmethod
+    def build(cls, readings: list[bytes]) -> Self:
+        lengths = np.array([len(reading) for reading in readings], np.uint32)
+        return cls(lengths, np.frombuffer(b"".join(readings), np.uint8))
+
+    @classmethod
+    def open(cls, path: Path, rows: int) -> Self:
+        """Of a file whose digests have been checked, with this many rows."""
+        lengths = np.fromfile(path, "<u4", rows)
+        return cls(lengths, np.fromfile(path, np.uint8, offset=lengths.nbytes))
+
+    def to_bytes(self) -> bytes:
+        return self._lengths.astype("<u4").tobytes() + self._letters.tobytes()
+
+    def search(self, letters: str, k: int, allow: Rows | None = None) -> Rows:
+        """The at most k rows, among `allow` if given, with the fewest edits to a query's letters; none above WORST."""
+        query = letters[:LONGEST].encode("ascii")
+        if not query or not len(self._letters):
+            return np.empty(0, np.int64)
+        costs = self.edits(query)
+        if allow is not None:
+            kept = np.full(len(costs), len(query), costs.dtype)
+            kept[allow] = costs[allow]
+            costs = kept
+        best = np.argsort(costs, kind="stable")[:k]
+        return best[costs[best] <= WORST * len(query)].astype(np.int64)
+
+    def edits(self, query: bytes) -> NDArray[np.int32]:
+        """The fewest edits between the query (up to LONGEST letters) and a part of each reading, [n]."""
+        places = np.zeros(256, np.uint64)  # of each letter in the query, a bit each
+        for place, letter in enumerate(query):
+            places[letter] |= np.uint64(1 << place)
+        last = np.uint64(len(query) - 1)
+        up = np.full(
+            len(self._lengths), np.uint64((1 << len(query)) - 1)
+        )  # where a column's cost grows by one, a bit each
+        down = np.zeros_like(up)
+        cost = np.full(len(self._lengths), len(query), np.int32)
+        fewest = cost.copy()
+        for column in self._columns:  # the next letter of each reading that has one
+            n = len(column)
+            same, plus, minus = places[column], up[:n], down[:n]
+            vertical = same | minus
+            diagonal = (((same & plus) + plus) ^ plus) | same
+            grows, falls = minus | ~(diagonal | plus), plus & diagonal
+            cost[:n] += ((grows >> last) & _ONE).astype(np.int32) - ((falls >> last) & _ONE).astype(np.int32)
+            grows, falls = grows << _ONE, falls << _ONE
+            up[:n], down[:n] = falls | ~(vertical | grows), grows & vertical
+            np.minimum(fewest[:n], cost[:n], out=fewest[:n])
+        found = np.empty_like(fewest)
+        found[self._longest_first] = fewest
+        return found
+
+
+def _columns(
+    lengths: NDArray[np.uint32], letters: NDArray[np.uint8], longest_first: NDArray[np.intp]
+) -> list[NDArray[np.uint8]]:
+    """The first letters of all readings, longest first, then the second letters of those that have two, and so on."""
+    starts = (np.cumsum(lengths) - lengths).astype(np.int64)[longest_first]
+    sorted_lengths = lengths[longest_first]
+    longest = int(sorted_lengths[0]) if len(sorted_lengths) else 0
+    having = [int(np.searchsorted(-sorted_lengths.astype(np.int64), -place, side="left")) for place in range(longest)]
+    return [letters[starts[:n] + place] for place, n in enumerate(having)]
