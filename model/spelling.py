@@ -18,7 +18,7 @@ from model.text import TextEncoding
 
 FRAMES = 2  # places for a letter in each sound token, 40 ms each: speech has up to 17 letters a second
 
-CLEARLY = 0.25  # of the surest word: what is less said than that is not said
+CLEARLY = 0.5  # of the surest word: what is less said than that is not said
 SLOPE, OFFSET = 1.0, -5.5  # how far above chance words count as heard; chosen on val: pictures are hardly disturbed
 
 

@@ -83,6 +83,22 @@ def test_chance_is_kept_with_the_tokens_and_counts_as_if_measured_when_asked() -
     assert bool((louder > tiny().pair_scores(text, kept).fused).all())
 
 
+def test_a_shortlist_gets_the_letters_heard_and_those_of_the_words_that_are_said() -> None:
+    retriever, both = fresh_tiny(), [clip(1), clip(2, seconds=0)]
+    heard, silent = retriever.readings(retriever.encode_clips(both))
+    assert set(heard) <= set("abcdefghijklmnopqrstuvwxyz'0123456789") and silent == ""
+    text = retriever.encode_text(["?", "a dog says: Let's go!"])
+    part = spelling(retriever)
+    with torch.no_grad():
+        part.said.weight.zero_()
+    assert retriever.wanted(text, 1).letters == "adogsayslet'sgo" and retriever.wanted(text, 0).letters == ""
+    assert retriever.wanted(text, 1, ("video",)).letters == ""
+    with torch.no_grad():
+        part.said.weight.copy_(text.tokens[1, 1] - text.tokens[1].mean(dim=0))
+        part.said.weight.mul_(30.0 / part.said.weight.norm())
+    assert retriever.wanted(text, 1).letters not in ("", "adogsayslet'sgo")
+
+
 def test_an_explanation_says_what_share_it_has() -> None:
     text, clips = tiny().encode_text(["a red dog"]), collate(SOUNDS[:1], CELLS, WIDTH)
     with torch.no_grad():
