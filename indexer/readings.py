@@ -6,16 +6,16 @@ letter of the query (Myers, 1999). It works on rows, as the coarse index does.
 """
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 LONGEST = 64  # letters of a query that are compared: the bits of a word
-WORST = 0.55  # edits a letter: as many have other sentences, too
+WORST = 0.65  # edits a letter; what is said in loud babble has that many, and so have a few other sentences
 
 Rows = NDArray[np.int64]
-_ONE = np.uint64(1)
+Word = np.unsignedinteger[Any]
 
 
 class Readings:
@@ -53,17 +53,18 @@ class Readings:
         best = np.argsort(costs, kind="stable")[:k]
         return best[costs[best] <= WORST * len(query)].astype(np.int64)
 
-    def edits(self, query: bytes) -> NDArray[np.int32]:
+    def edits(self, query: bytes) -> NDArray[np.int16]:
         """The fewest edits between the query (up to LONGEST letters) and a part of each reading, [n]."""
-        places = np.zeros(256, np.uint64)  # of each letter in the query, a bit each
+        word: type[Word] = np.uint32 if len(query) <= 32 else np.uint64
+        one, last = word(1), word(len(query) - 1)
+        places: NDArray[Word] = np.zeros(256, word)  # of each letter in the query, a bit each
         for place, letter in enumerate(query):
-            places[letter] |= np.uint64(1 << place)
-        last = np.uint64(len(query) - 1)
-        up = np.full(
-            len(self._lengths), np.uint64((1 << len(query)) - 1)
+            places[letter] |= word(1 << place)
+        up: NDArray[Word] = np.full(
+            len(self._lengths), np.iinfo(word).max, word
         )  # where a column's cost grows by one, a bit each
         down = np.zeros_like(up)
-        cost = np.full(len(self._lengths), len(query), np.int32)
+        cost = np.full(len(self._lengths), len(query), np.int16)
         fewest = cost.copy()
         for column in self._columns:  # the next letter of each reading that has one
             n = len(column)
@@ -71,8 +72,8 @@ class Readings:
             vertical = same | minus
             diagonal = (((same & plus) + plus) ^ plus) | same
             grows, falls = minus | ~(diagonal | plus), plus & diagonal
-            cost[:n] += ((grows >> last) & _ONE).astype(np.int32) - ((falls >> last) & _ONE).astype(np.int32)
-            grows, falls = grows << _ONE, falls << _ONE
+            cost[:n] += ((grows >> last) & one).astype(np.int16) - ((falls >> last) & one).astype(np.int16)
+            grows, falls = grows << one, falls << one
             up[:n], down[:n] = falls | ~(vertical | grows), grows & vertical
             np.minimum(fewest[:n], cost[:n], out=fewest[:n])
         found = np.empty_like(fewest)

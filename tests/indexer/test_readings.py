@@ -40,7 +40,7 @@ def test_edits_are_those_of_the_slow_twin(query: str, readings: list[str]) -> No
 def test_the_clip_that_says_it_comes_first_however_misheard() -> None:
     assert built(HEARD).search("themeetingmovedtotuesday", 3).tolist() == [0, 3]
     assert built(HEARD).search("dogbark", 1).tolist() == [2]
-    assert built(HEARD).search("elephant", 6).tolist() == [], "what is hardly heard is not listed"
+    assert built(HEARD).search("jazzquizjukeboxq", 6).tolist() == [], "what is hardly heard is not listed"
 
 
 def test_only_what_is_allowed_is_found() -> None:
