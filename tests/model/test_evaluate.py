@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from model import cli
+from model.coarse import Offered, Wanted
 from model.data.manifest import Item, ManifestError, load_manifest
 from model.evaluation import evaluate as evaluation
 from model.evaluation import gallery as galleries
@@ -212,13 +213,15 @@ def test_what_cannot_be_evaluated_is_said(folder: Path, retriever: Retriever, tm
 def test_only_the_shortlist_is_reranked(folder: Path, retriever: Retriever, tmp_path: Path) -> None:
     asked: dict[str, Any] = {}
 
-    def nothing_but_the_first(clips: np.ndarray, item_of: np.ndarray, queries: np.ndarray, allowed: list) -> list:
+    def nothing_but_the_first(clips: Offered, item_of: np.ndarray, queries: list[Wanted], allowed: list) -> list:
         asked.update(clips=clips, item_of=item_of, queries=queries, allowed=allowed)
         return [rows[:1] for rows in allowed]
 
     found = evaluate(Request(folder, mode="service", cache=tmp_path), retriever, nothing_but_the_first)
     d = retriever.config.width
-    assert asked["clips"].shape == (15, 3 * d) and asked["queries"].shape == (23, 3 * d)
+    assert asked["clips"].vectors.shape == (15, 3 * d) and len(asked["clips"].readings) == 15
+    assert [query.vector.shape for query in asked["queries"]] == [(3 * d,)] * 23
+    assert all(query.letters for query in asked["queries"])
     assert asked["item_of"].tolist() == list(range(15)) and all(len(rows) == 15 for rows in asked["allowed"])
     # The first item's two texts are found; the other 21 tie with the 14 items that nobody scored.
     assert found["mode"] == "service"
@@ -227,7 +230,7 @@ def test_only_the_shortlist_is_reranked(folder: Path, retriever: Retriever, tmp_
 
 
 def test_the_whole_gallery_as_shortlist_equals_exhaustive(folder: Path, retriever: Retriever, tmp_path: Path) -> None:
-    def everything(_clips: np.ndarray, _item_of: np.ndarray, _queries: np.ndarray, allowed: list) -> list:
+    def everything(_clips: Offered, _item_of: np.ndarray, _queries: list[Wanted], allowed: list) -> list:
         return allowed
 
     for gallery in ("split", "group"):
