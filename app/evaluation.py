@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from app.shortlist import FOR_LETTERS, grown, merged
+from app.shortlist import grown, merged
 from indexer.coarse import build_coarse
 from indexer.readings import Readings
 from indexer.snapshot import ClipRow
@@ -27,7 +27,7 @@ def service_shortlist(clips: Offered, item_of: Rows, queries: Sequence[Wanted], 
     found = []
     for query, allow in zip(queries, allowed, strict=True):
         among = None if len(allow) == len(item_of) else allow
-        heard = readings.search(query.letters, SHORTLIST // FOR_LETTERS, among)
+        heard = readings.search(query.letters, SHORTLIST, among)
 
         def best(
             reach: int, vector: Float32 = query.vector, heard: Rows = heard, among: Rows | None = among

@@ -25,7 +25,7 @@ Ids = NDArray[np.int64]
 
 def shortlist(snapshot: Snapshot, wanted: Wanted, *, size: int, videos: int, allow: Ids | None) -> list[ClipRow]:
     """Clips to rerank; `videos` is how many different ones are wanted."""
-    heard = snapshot.heard(wanted.letters, size // FOR_LETTERS, allow)
+    heard = snapshot.heard(wanted.letters, size, allow)  # more than its places: a long video may fill the first of them
 
     def best(reach: int) -> Sequence[ClipRow]:
         return snapshot.clip_rows(merged(snapshot.search(wanted.vector, reach, allow)[1], heard))

@@ -35,7 +35,7 @@ def token_set(config: RetrieverConfig, rng: np.random.Generator) -> TokenSet:
     cells = [rows * columns for rows, columns in config.video.grids]
     levels = np.tile(np.repeat(np.arange(len(cells)), cells), config.video.time_steps).astype(np.uint8)
     video, audio = (rng.standard_normal((count, d)).astype(np.float32) for count in (V, A))
-    return TokenSet(*quantise(video), np.zeros(V, np.float32), levels, *quantise(audio), np.zeros(A, np.float32))
+    return TokenSet(*quantise(video), np.zeros(V, np.float32), levels, *quantise(audio), np.zeros(A, np.float32), -2.5)
 
 
 def stages(config: RetrieverConfig, clips: int, words: int) -> dict[str, Callable[[], Any]]:

@@ -40,6 +40,7 @@ from indexer.writer import ClipWriter, NewClip
 from model.retriever import Retriever
 from model.tokens import TokenSet, quantise
 
+LETTERS = np.frombuffer(b"etaoinshrdlu", np.uint8)
 QUERY = {"query": "a red ball rolls across the grass while a dog barks", "limit": 10, "shortlist": 100}
 console = Console()
 
@@ -60,7 +61,9 @@ def token_set(retriever: Retriever, rng: np.random.Generator) -> TokenSet:
     steps = V // retriever.cells
     times = np.repeat(np.arange(steps, dtype=np.float32), retriever.cells)
     levels = np.zeros(V, np.uint8)
-    return TokenSet(*quantise(video), times, levels, *quantise(audio), np.linspace(0, 10, A, dtype=np.float32))
+    return TokenSet(
+        *quantise(video), times, levels, *quantise(audio), np.linspace(0, 10, A, dtype=np.float32), chance=-2.5
+    )
 
 
 def build(settings: IndexSettings, retriever: Retriever, clips: int) -> None:
@@ -78,7 +81,9 @@ def build(settings: IndexSettings, retriever: Retriever, clips: int) -> None:
         for number in range(clips):
             tokens = token_set(retriever, rng)
             coarse = retriever.coarse_vectors([tokens])[0]
-            writer.commit(video_id(f"{number:064x}"), [NewClip(0, 0.0, 10.0, tokens.to_bytes(), coarse)])
+            reading = rng.choice(LETTERS, rng.integers(0, 200)).tobytes().decode()
+            clip = NewClip(0, 0.0, 10.0, tokens.to_bytes(), coarse, reading)
+            writer.commit(video_id(f"{number:064x}"), [clip])
     publish(settings, catalog, fingerprint=retriever.fingerprint, model=retriever.name, width=width)
     catalog.close()
 

@@ -5,6 +5,8 @@ reading, since what is heard before and after is free (Sellers, 1980). All clips
 letter of the query (Myers, 1999). It works on rows, as the coarse index does.
 """
 
+import math
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,10 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 LONGEST = 64  # letters of a query that are compared: the bits of a word
-WORST = 0.65  # edits a letter; what is said in loud babble has that many, and so have a few other sentences
 
 Rows = NDArray[np.int64]
 Word = np.unsignedinteger[Any]
+
+
+def bar(letters: int) -> float:
+    """The edits a letter that a find may have: a few in a hundred readings of other sentences have as many.
+
+    Few letters are found anywhere, hence the square root; fitted on readings of training speech (docs/training-log.md).
+    """
+    return max(0.9 - 1.4 / math.sqrt(letters), 0.0)
 
 
 class Readings:
@@ -23,8 +32,6 @@ class Readings:
 
     def __init__(self, lengths: NDArray[np.uint32], letters: NDArray[np.uint8]) -> None:
         self._lengths, self._letters = lengths, letters
-        self._longest_first = np.argsort(-lengths.astype(np.int64), kind="stable")
-        self._columns = _columns(lengths, letters, self._longest_first)
 
     @classmethod
     def build(cls, readings: list[bytes]) -> Self:
@@ -41,9 +48,9 @@ class Readings:
         return self._lengths.astype("<u4").tobytes() + self._letters.tobytes()
 
     def search(self, letters: str, k: int, allow: Rows | None = None) -> Rows:
-        """The at most k rows, among `allow` if given, with the fewest edits to a query's letters; none above WORST."""
+        """The at most k rows, among `allow` if given, with the fewest edits to a query's letters; none above `bar`."""
         query = letters[:LONGEST].encode("ascii")
-        if not query or not len(self._letters):
+        if not k or not query or not len(self._letters):
             return np.empty(0, np.int64)
         costs = self.edits(query)
         if allow is not None:
@@ -51,7 +58,7 @@ class Readings:
             kept[allow] = costs[allow]
             costs = kept
         best = np.argsort(costs, kind="stable")[:k]
-        return best[costs[best] <= WORST * len(query)].astype(np.int64)
+        return best[costs[best] <= bar(len(query)) * len(query)].astype(np.int64)
 
     def edits(self, query: bytes) -> NDArray[np.int16]:
         """The fewest edits between the query (up to LONGEST letters) and a part of each reading, [n]."""
@@ -60,9 +67,8 @@ class Readings:
         places: NDArray[Word] = np.zeros(256, word)  # of each letter in the query, a bit each
         for place, letter in enumerate(query):
             places[letter] |= word(1 << place)
-        up: NDArray[Word] = np.full(
-            len(self._lengths), np.iinfo(word).max, word
-        )  # where a column's cost grows by one, a bit each
+        # Where a column's cost grows and where it falls by one, a bit each.
+        up: NDArray[Word] = np.full(len(self._lengths), np.iinfo(word).max, word)
         down = np.zeros_like(up)
         cost = np.full(len(self._lengths), len(query), np.int16)
         fewest = cost.copy()
@@ -80,13 +86,14 @@ class Readings:
         found[self._longest_first] = fewest
         return found
 
+    @cached_property
+    def _longest_first(self) -> Rows:
+        return np.argsort(-self._lengths.astype(np.int64), kind="stable").astype(np.int64)
 
-def _columns(
-    lengths: NDArray[np.uint32], letters: NDArray[np.uint8], longest_first: NDArray[np.intp]
-) -> list[NDArray[np.uint8]]:
-    """The first letters of all readings, longest first, then the second letters of those that have two, and so on."""
-    starts = (np.cumsum(lengths) - lengths).astype(np.int64)[longest_first]
-    sorted_lengths = lengths[longest_first]
-    longest = int(sorted_lengths[0]) if len(sorted_lengths) else 0
-    having = [int(np.searchsorted(-sorted_lengths.astype(np.int64), -place, side="left")) for place in range(longest)]
-    return [letters[starts[:n] + place] for place, n in enumerate(having)]
+    @cached_property
+    def _columns(self) -> list[NDArray[np.uint8]]:
+        """The first letters of all readings, longest first, then the second ones of those that have two, and so on."""
+        starts = (np.cumsum(self._lengths) - self._lengths).astype(np.int64)[self._longest_first]
+        lengths = self._lengths.astype(np.int64)
+        having = len(lengths) - np.searchsorted(np.sort(lengths), np.arange(lengths.max(initial=0)), side="right")
+        return [self._letters[starts[:n] + place] for place, n in enumerate(having.tolist())]

@@ -294,8 +294,7 @@ def open_snapshot(data_dir: Path, catalog: Catalog, snapshot_id: str, reader: Se
     for name, entry in manifest["files"].items():
         check_blocks(folder / name, entry)
     clips = np.fromfile(folder / CLIPS, CLIP_DTYPE)
-    known = READINGS in manifest["files"]  # older snapshots have none
-    readings = Readings.open(folder / READINGS, len(clips)) if known else Readings.build([b""] * len(clips))
+    readings = Readings.open(folder / READINGS, len(clips))
     packed = (folder / VIDEOS).read_bytes()
     videos = [str(uuid.UUID(bytes=packed[start : start + 16])) for start in range(0, len(packed), 16)]
     index = open_coarse(folder / COARSE, manifest["index"])

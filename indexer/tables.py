@@ -236,7 +236,7 @@ class Segment(Base):
 
 
 class Clip(Base):
-    """One encoded clip: its token set and its coarse vectors (fp16, 3 x width) are two records of one segment."""
+    """One encoded clip: its token set is a record of a segment, coarse vectors (3 x width, fp16) and reading one."""
 
     __tablename__ = "clip"
     __table_args__ = (

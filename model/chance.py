@@ -11,6 +11,7 @@ from torch import Tensor
 
 from model.letters import HeardLetters, QueryLetters, alignment_costs, spelled
 
+# What is stored follows from these, and from SKIPPED and BETWEEN of the alignment: a change needs a new TOKEN_FORMAT.
 PHRASES: Final = (
     "a letter from the capital",
     "seven grey horses",

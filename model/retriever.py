@@ -155,7 +155,8 @@ class Retriever(nn.Module, ModelHubMixin):
         if self.spelling is None or not any(len(item.audio) for item in encoded):
             return encoded
         chance = self.spelling.chance(self.collate(encoded)).tolist()
-        return [replace(item, chance=cost) for item, cost in zip(encoded, chance, strict=True)]
+        both = zip(encoded, chance, strict=True)
+        return [replace(item, chance=cost) if len(item.audio) else item for item, cost in both]
 
     # ---- coarse ------------------------------------------------------------------------------------------------------
 
@@ -181,8 +182,8 @@ class Retriever(nn.Module, ModelHubMixin):
     @torch.inference_mode()
     def wanted(self, text: TextEncoding, row: int, modalities: tuple[str, ...] = BOTH) -> Wanted:
         """What the shortlist looks for with query `row`; no letters where sound does not count."""
-        heard = self.spelling is not None and "audio" in modalities
-        letters = self.spelling.said_letters(text, row) if self.spelling is not None and heard else ""
+        spelling = self.spelling if "audio" in modalities else None
+        letters = "" if spelling is None else spelling.said_letters(text, row)
         return Wanted(self.coarse_query(text.row(row), modalities)[0], letters)
 
     # ---- fusion ------------------------------------------------------------------------------------------------------

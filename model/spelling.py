@@ -78,9 +78,16 @@ class Spelling(nn.Module):
     def said_letters(self, text: TextEncoding, row: int) -> str:
         """The letters of those words of query `row` that are said, without spaces: what readings are searched for."""
         said = torch.sigmoid(self.said(text.tokens[row].to(self.said.weight.dtype))).flatten().tolist()
-        surely = CLEARLY * max(said)
-        kept = [token for token, weight in zip(text.spelled[row], said, strict=False) if weight >= surely]
-        return "".join(SYMBOLS[symbol] for token in kept for symbol in token.symbols)
+        words: list[tuple[str, float]] = []  # with the weight of the word's surest piece
+        for token, weight in zip(text.spelled[row], said, strict=False):
+            letters = "".join(SYMBOLS[symbol] for symbol in token.symbols)
+            if token.goes_on and words:
+                before, surest = words.pop()
+                words.append((before + letters, max(surest, weight)))
+            elif letters:  # a quotation mark has none
+                words.append((letters, weight))
+        surely = CLEARLY * max((weight for _, weight in words), default=0.0)
+        return "".join(letters for letters, weight in words if weight >= surely)
 
     def forward(self, text: TextEncoding, clips: ClipTokens) -> SpelledScores:
         """All B x C pairs, each by itself."""

@@ -3,6 +3,7 @@
 What a control still finds, the sound did not find: it was the picture, the length of the file, or luck.
 """
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -26,11 +27,24 @@ Float32 = NDArray[np.float32]
 
 
 def without_sound(clip: TokenSet) -> TokenSet:
-    return replace(clip, audio=clip.audio[:0], audio_scale=clip.audio_scale[:0], audio_times=clip.audio_times[:0])
+    none = slice(0)
+    return replace(
+        clip,
+        audio=clip.audio[none],
+        audio_scale=clip.audio_scale[none],
+        audio_times=clip.audio_times[none],
+        chance=math.nan,
+    )
 
 
 def with_sound_of(clip: TokenSet, donor: TokenSet) -> TokenSet:
-    return replace(clip, audio=donor.audio, audio_scale=donor.audio_scale, audio_times=donor.audio_times)
+    return replace(
+        clip,
+        audio=donor.audio,
+        audio_scale=donor.audio_scale,
+        audio_times=donor.audio_times,
+        chance=donor.chance,
+    )
 
 
 def sound_removed(encoded: EncodedGallery) -> EncodedGallery:

@@ -45,3 +45,18 @@ def test_what_is_said_is_listed_although_its_vector_is_far() -> None:
     for letters, listed in (("themeetingmoved", True), ("", False), ("twodogsrun", False)):
         (rows,) = service_shortlist(offered, item_of, [Wanted(vector, letters)], [np.arange(600)])
         assert len(rows) == SHORTLIST and (farthest in rows) == listed
+
+
+def test_a_long_video_that_says_it_everywhere_leaves_room_for_others() -> None:
+    rng = np.random.default_rng(6)
+    clips, vector = unit(rng, 600, 24), unit(rng, 24)
+    order = np.argsort(clips @ vector, kind="stable")
+    item_of = np.arange(600)
+    item_of[order[:80]] = 600  # one lecture, far from the query as another video is
+    readings = [""] * 600
+    for row in (*order[:80], order[80]):
+        readings[row] = "themeetingmoved"
+    (rows,) = service_shortlist(
+        Offered(clips, readings), item_of, [Wanted(vector, "themeetingmoved")], [np.arange(600)]
+    )
+    assert np.bincount(item_of[rows])[600] == PER_VIDEO and order[80] in rows

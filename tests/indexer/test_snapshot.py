@@ -106,18 +106,6 @@ def test_what_is_heard_is_found_by_its_letters(snapshot: Snapshot, catalog: Cata
     assert wanted not in snapshot.heard(misheard, 5)
 
 
-def test_a_snapshot_without_readings_is_served_all_the_same(
-    snapshot: Snapshot, settings: IndexSettings, catalog: Catalog
-) -> None:
-    path = snapshot_dir(settings.data_dir, snapshot.id) / MANIFEST
-    manifest = read_sealed(path)
-    del manifest["files"][READINGS]
-    replace_durable(path, seal(manifest))
-    older = open_snapshot(settings.data_dir, catalog, snapshot.id)
-    assert older.search(coarse(3, 2), 1)[1][0] == clip_id(catalog, 3, 2)
-    assert len(older.heard(reading(3, 2), 5)) == 0
-
-
 def test_another_snapshots_clip_is_an_error(snapshot: Snapshot) -> None:
     with pytest.raises(KeyError):
         snapshot.clip_rows([10**6])

@@ -102,6 +102,7 @@ def test_shuffled_sound_is_another_item_s_of_the_same_gallery(
             if len(clip.audio):
                 same = [place for place in range(8) if np.array_equal(clip.audio, encoded.clips[place].audio)]
                 assert same != [number] and len(same) == 1
+                assert clip.chance == encoded.clips[same[0]].chance
                 assert gallery == "split" or items[same[0]].group == items[number].group
                 donors += same
         assert sorted(donors) == [1, 3, 5, 7]

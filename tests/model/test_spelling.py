@@ -93,6 +93,8 @@ def test_a_shortlist_gets_the_letters_heard_and_those_of_the_words_that_are_said
         part.said.weight.zero_()
     assert retriever.wanted(text, 1).letters == "adogsayslet'sgo" and retriever.wanted(text, 0).letters == ""
     assert retriever.wanted(text, 1, ("video",)).letters == ""
+    quoted = retriever.encode_text(['a dog says: "" :)', "“a dog says”", "?!"])
+    assert [retriever.wanted(quoted, row).letters for row in range(3)] == ["adogsays", "adogsays", ""]
     with torch.no_grad():
         part.said.weight.copy_(text.tokens[1, 1] - text.tokens[1].mean(dim=0))
         part.said.weight.mul_(30.0 / part.said.weight.norm())
