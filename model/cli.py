@@ -128,7 +128,7 @@ def train(
         float, typer.Option(help="Share of steps with films put together out of the photographs and sounds.")
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 0,
-    threads: Annotated[int, typer.Option(help="Threads of the computation.")] = 2,
+    threads: Annotated[int, typer.Option(help="Threads of the computation, shared by its processes.")] = 2,
     validate_every: Annotated[int, typer.Option(help="Steps between two looks at the val part.")] = 200,
     validate_items: Annotated[int, typer.Option(help="Items of each folder's val part that are looked at.")] = 128,
     save_minutes: Annotated[float, typer.Option(help="Minutes between two saved states.")] = 5.0,

@@ -14,7 +14,7 @@ from torch import nn
 from model.memory import keep_freed_memory
 from model.training import schedule, state
 from model.training.average import WeightAverage
-from model.training.devices import Devices, StepModule, find_devices
+from model.training.devices import Devices, StepModule, find_devices, threads_each
 from model.training.feed import Step
 from model.training.options import Options, TrainingError
 from model.training.prepare import Prepared, build, prepare, stand_for
@@ -50,7 +50,7 @@ def train(options: Options, *, quiet: bool = False) -> Result:
     options.check()
     saved = _saved(options)
     keep_freed_memory()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(threads_each(options.threads))
     torch.manual_seed(options.seed)
     devices = find_devices(options.bf16)
     retriever, loss = build(options, resumed=saved is not None)
