@@ -1,6 +1,8 @@
 """What the shortlist's second look costs: a query's letters in all readings, beside the coarse index's exact search.
 
-python benchmarks/readings.py [--clips 10000] [--clips 100000] [--rounds 20]
+    python benchmarks/readings.py [--clips 10000] [--clips 100000] [--rounds 20]
+
+Letters and vectors are random; the readings are from nothing to as long as fast speech fills a clip with.
 """
 
 import time

@@ -20,6 +20,7 @@ from sqlalchemy import func, select, update
 
 from indexer.catalog import Catalog
 from indexer.coarse import FLAT_LIMIT, build_coarse
+from indexer.coarse_record import CoarseRecord
 from indexer.config import IndexSettings
 from indexer.errors import IndexCorrupt
 from indexer.quarantine import quarantine
@@ -149,10 +150,10 @@ def _coarse_records(
         part = order[start : start + READ_RECORDS]
         records = reader.read([Location(*rows[i][4:]) for i in part])
         for i, record in zip(part, records, strict=True):
-            if record is None or len(record) < 6 * width:
+            try:
+                vectors[i], readings[i] = CoarseRecord.from_bytes(record or b"", width)
+            except ValueError:
                 damaged.append(rows[i].id)
-            else:
-                vectors[i], readings[i] = np.frombuffer(record[: 6 * width], "<f2"), bytes(record[6 * width :])
     return vectors, readings, damaged
 
 

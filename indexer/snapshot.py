@@ -28,6 +28,7 @@ from sqlalchemy import select
 
 from indexer.catalog import Catalog
 from indexer.coarse import CoarseIndex, open_coarse
+from indexer.coarse_record import CoarseRecord
 from indexer.errors import IndexCorrupt, NothingIndexed
 from indexer.publish import publish, rebuilt_pointer
 from indexer.quarantine import IN_CLAUSE, quarantine
@@ -110,6 +111,8 @@ class Snapshot:
 
     def heard(self, letters: str, k: int, allow: Ids | None = None) -> Ids:
         """The at most k clips in which these letters are heard best, among `allow` if given."""
+        if not letters:  # a search of pictures alone: the catalog need not be asked again what is hidden
+            return self.clip_ids[:0]
         found: Ids = self.clip_ids[self._readings.search(letters, k, self._allowed_rows(allow))]
         return found
 
@@ -142,8 +145,10 @@ class Snapshot:
     def coarse_vectors(self, clip_ids: Sequence[int] | Ids) -> dict[int, Floats]:
         """Stored coarse vectors [3d] by clip id, without those that cannot be read: the query of "similar videos"."""
         records = self._read(self._locations([int(clip_id) for clip_id in clip_ids], coarse=True))
-        size = 6 * self.width  # a reading follows
-        return {key: np.frombuffer(record[:size], "<f2").astype(np.float32) for key, record in records.items()}
+        return {
+            clip_id: CoarseRecord.from_bytes(record, self.width).vectors.astype(np.float32)
+            for clip_id, record in records.items()
+        }
 
     @cached_property
     def _ordinals(self) -> dict[str, int]:

@@ -21,6 +21,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from indexer.catalog import Catalog
+from indexer.coarse_record import CoarseRecord
 from indexer.config import IndexSettings
 from indexer.errors import IndexCorrupt
 from indexer.recovery import recover
@@ -124,7 +125,7 @@ class ClipWriter:
     def _coarse_bytes(self, clip: NewClip) -> bytes:
         if clip.coarse.shape != (3 * self.width,) or not np.isfinite(clip.coarse).all():
             raise ValueError(f"coarse vectors must be {3 * self.width} finite numbers, got shape {clip.coarse.shape}")
-        return clip.coarse.astype("<f2").tobytes() + clip.reading.encode("ascii")
+        return CoarseRecord(clip.coarse.astype(np.float16), clip.reading.encode("ascii")).to_bytes()
 
     def _row(self, video_id: str, clip: NewClip, tokens: Location, coarse: Location) -> Clip:
         return Clip(

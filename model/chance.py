@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from model.letters import HeardLetters, QueryLetters, alignment_costs, spelled
+from model.letters import HeardLetters, SpelledToken, alignment_costs, query_letters, spelled
 
 # What is stored follows from these, and from SKIPPED and BETWEEN of the alignment: a change needs a new TOKEN_FORMAT.
 PHRASES: Final = (
@@ -26,14 +26,8 @@ PHRASES: Final = (
 
 def chance_costs(heard: HeardLetters) -> Tensor:
     """The mean over PHRASES of what their letters cost in each of C sounds, [C]: nats a letter, as of a query."""
-    queries = [_letters(phrase) for phrase in PHRASES]
+    words = [[SpelledToken(tuple(spelled(word)), goes_on=False) for word in phrase.split()] for phrase in PHRASES]
+    queries = [query for tokens in words if (query := query_letters(tokens, torch.ones(len(tokens)))) is not None]
     costs = torch.stack([alignment_costs(query, heard) for query in queries])
     numbers = torch.tensor([float(len(query.symbols)) for query in queries], device=costs.device, dtype=costs.dtype)
     return numbers @ costs / numbers.sum()
-
-
-def _letters(phrase: str) -> QueryLetters:
-    words = [spelled(word) for word in phrase.split()]
-    first = [place == 0 for word in words for place in range(len(word))]
-    symbols = [symbol for word in words for symbol in word]
-    return QueryLetters(symbols, first, torch.ones(len(symbols)))

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SYMBOLS = "_ abcdefghijklmnopqrstuvwxyz'0123456789"  # CTC's blank, which is padding and any other character too
-BLANK, SPACE, LETTERS = 0, 1, slice(2, 28)
+BLANK, SPACE = 0, 1
 SKIPPED, BETWEEN = 4.0, 1.0  # nats a letter; chosen on drawn voices of val (docs/training-log.md)
 _SURE = math.log(0.98)  # of being no letter: of such frames in a row, one says as much as all
 _NEVER = -1e4

@@ -20,7 +20,6 @@ from model.confidence import band, evidence
 from model.config import RetrieverConfig
 from model.explain import Explanation, Relevance, explain, relevances
 from model.fusion import FusionHead, PairScores
-from model.letters import read
 from model.share import QueryShare
 from model.spelling import Spelling
 from model.text import TextEncoder, TextEncoding, load_tokenizer
@@ -177,7 +176,7 @@ class Retriever(nn.Module, ModelHubMixin):
         """What is heard in each clip, letter by letter and without spaces: for the shortlist."""
         if self.spelling is None or not any(len(item.audio) for item in token_sets):
             return [""] * len(token_sets)
-        return self.spelling.readings(self.collate(token_sets))
+        return [reading.replace(" ", "") for reading in self.spelling.readings(self.collate(token_sets))]
 
     @torch.inference_mode()
     def wanted(self, text: TextEncoding, row: int, modalities: tuple[str, ...] = BOTH) -> Wanted:
@@ -237,7 +236,7 @@ class Retriever(nn.Module, ModelHubMixin):
         query, clip = text.row(row), self.collate([token_set])
         heard_as = ""
         if self.spelling is not None and len(token_set.audio):
-            heard_as = read(self.spelling.letters(clip.audio)[0])
+            (heard_as,) = self.spelling.readings(clip)
         return explain(self.pair_scores(query, clip), query, token_set, heard_as)
 
     def confidences(self, text: TextEncoding, row: int, scores: Sequence[float]) -> list[str]:

@@ -5,6 +5,8 @@ al. 2006), and the query's letters are laid over them in order (`model.letters`)
 score s to `s + share heard (1 - s)`, the share set by the query: who says just these words is found whatever is seen.
 """
 
+from itertools import accumulate, groupby
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import torch
@@ -64,30 +66,31 @@ class Spelling(nn.Module):
 
     def sounds(self, clips: ClipTokens) -> HeardLetters:
         """The letters heard in C clips."""
-        return heard_letters(self.letters(clips.audio), FRAMES * clips.audio_mask.sum(dim=1))
+        return heard_letters(self.letters(clips.audio), _frames(clips))
 
     def chance(self, clips: ClipTokens) -> Tensor:
         """What words cost that are not said in each of C clips, [C] (`model.chance`)."""
         return chance_costs(self.sounds(clips))
 
     def readings(self, clips: ClipTokens) -> list[str]:
-        """The likeliest letters of each of C clips, without spaces; nothing where nothing is said."""
-        letters, frames = self.letters(clips.audio), (FRAMES * clips.audio_mask.sum(dim=1)).tolist()
-        return [read(sound[:n]).replace(" ", "") for sound, n in zip(letters, frames, strict=True)]
+        """The likeliest letters of each of C clips, as they would be written; nothing where nothing is said."""
+        letters = self.letters(clips.audio)
+        return [read(sound[:frames]) for sound, frames in zip(letters, _frames(clips).tolist(), strict=True)]
+
+    def said_shares(self, text: TextEncoding) -> Tensor:
+        """How far each token of B queries is said, [B, N], 0 to 1."""
+        return torch.sigmoid(self.said(text.tokens.to(self.said.weight.dtype))).squeeze(-1)
 
     def said_letters(self, text: TextEncoding, row: int) -> str:
         """The letters of those words of query `row` that are said, without spaces: what readings are searched for."""
-        said = torch.sigmoid(self.said(text.tokens[row].to(self.said.weight.dtype))).flatten().tolist()
-        words: list[tuple[str, float]] = []  # with the weight of the word's surest piece
-        for token, weight in zip(text.spelled[row], said, strict=False):
-            letters = "".join(SYMBOLS[symbol] for symbol in token.symbols)
-            if token.goes_on and words:
-                before, surest = words.pop()
-                words.append((before + letters, max(surest, weight)))
-            elif letters:  # a quotation mark has none
-                words.append((letters, weight))
-        surely = CLEARLY * max((weight for _, weight in words), default=0.0)
-        return "".join(letters for letters, weight in words if weight >= surely)
+        query = query_letters(text.spelled[row], self.said_shares(text)[row])
+        if query is None:
+            return ""
+        surely = CLEARLY * float(query.weights.max())
+        letters = zip(accumulate(query.first), query.symbols, query.weights.tolist(), strict=True)
+        words = [list(word) for _, word in groupby(letters, key=itemgetter(0))]
+        said = [word for word in words if max(weight for *_, weight in word) >= surely]
+        return "".join(SYMBOLS[symbol] for word in said for _, symbol, _ in word)
 
     def forward(self, text: TextEncoding, clips: ClipTokens) -> SpelledScores:
         """All B x C pairs, each by itself."""
@@ -95,11 +98,16 @@ class Spelling(nn.Module):
             sounds = self.sounds(clips)
             chance = clips.chance if bool(clips.chance.isfinite().all()) else chance_costs(sounds)
             level = USUAL.chance * chance + USUAL.frames * sounds.room() + USUAL.always
-        said = torch.sigmoid(self.said(text.tokens.to(self.said.weight.dtype))).squeeze(-1)  # [B, N]
+        said = self.said_shares(text)
         queries = [query_letters(tokens, weights) for tokens, weights in zip(text.spelled, said, strict=True)]
         rows = [said.new_zeros(len(clips)) if query is None else heard(query, sounds, level) for query in queries]
         some = torch.tensor([[query is not None] for query in queries], device=said.device)
         return SpelledScores(torch.stack(rows) * clips.audio_mask.any(dim=1), self.share(text.pooled) * some)
+
+
+def _frames(clips: ClipTokens) -> Tensor:
+    """Places for letters that count in each of C clips, [C]."""
+    return FRAMES * clips.audio_mask.sum(dim=1)
 
 
 def heard(query: QueryLetters, sounds: HeardLetters, level: Tensor) -> Tensor:

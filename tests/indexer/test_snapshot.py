@@ -1,18 +1,14 @@
 """A search runs on exactly one published state; what is hidden stays hidden; damage is noticed and survived."""
 
-import os
 import shutil
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from indexer import publish as publishing_module
 from indexer.catalog import Catalog, Clip, SnapshotRow, Video, VideoState
 from indexer.config import IndexSettings
-from indexer.errors import IndexCorrupt, InsufficientStorage, NothingIndexed
+from indexer.errors import IndexCorrupt, NothingIndexed
 from indexer.jobs import list_jobs
 from indexer.sealed import read_sealed, replace_durable, seal
 from indexer.segments import segments_dir
@@ -137,16 +133,6 @@ def test_a_long_list_of_hidden_videos_is_kept_a_while(
     assert snapshot.fetch([clip_id(catalog, 2)]) == [None]  # and yet it is never shown
 
 
-def test_only_searchable_videos_are_published(settings: IndexSettings, catalog: Catalog) -> None:
-    fill(settings, catalog, range(4))
-    set_state(catalog, 1, VideoState.MISSING)
-    set_state(catalog, 2, VideoState.PARTIAL)
-    add_videos(catalog, [9])
-    release(settings, catalog)
-    snapshot = open_current(settings.data_dir, catalog)
-    assert set(snapshot.video_ids) == {ident(0), ident(2), ident(3)}
-
-
 def test_nothing_indexed_says_so(settings: IndexSettings, catalog: Catalog) -> None:
     with pytest.raises(NothingIndexed, match="Nothing has been indexed") as caught:
         open_current(settings.data_dir, catalog)
@@ -156,15 +142,6 @@ def test_nothing_indexed_says_so(settings: IndexSettings, catalog: Catalog) -> N
     assert (empty.clips, len(empty.search(coarse(0, 0), 5)[1])) == (0, 0)
     with pytest.raises(NothingIndexed):
         open_current(settings.data_dir, catalog, "another fingerprint")
-
-
-def test_publishing_the_same_clips_again_is_the_same_snapshot(settings: IndexSettings, catalog: Catalog) -> None:
-    fill(settings, catalog, [1])
-    first = release(settings, catalog)
-    assert release(settings, catalog) == first
-    assert release(settings, catalog, force=True) != first
-    fill(settings, catalog, [2])
-    assert release(settings, catalog) > first
 
 
 def test_old_snapshots_are_pruned_and_their_readers_do_not_notice(settings: IndexSettings, catalog: Catalog) -> None:
@@ -325,63 +302,6 @@ def test_damaged_coarse_vectors_keep_their_video_out(settings: IndexSettings, ca
     release(settings, catalog)
     assert open_current(settings.data_dir, catalog).video_ids == [ident(0)]
     assert len(list_jobs(catalog)) == 1
-
-
-def test_leftovers_of_an_interrupted_publication_are_removed(
-    settings: IndexSettings, catalog: Catalog, caplog: pytest.LogCaptureFixture
-) -> None:
-    fill(settings, catalog, [0])
-    release(settings, catalog)
-    folder = settings.data_dir / "snapshots"
-    (folder / ".tmp-half").mkdir()
-    (folder / ".tmp-half" / COARSE).write_bytes(b"half")
-    (folder / ".tmp-current.json-1").write_text("{")
-    (folder / "notes").mkdir()
-    assert open_current(settings.data_dir, catalog).clips == 3
-    release(settings, catalog)
-    assert not list(folder.glob(".tmp-*")) and (folder / "notes").is_dir()
-    assert "left behind" in caplog.text
-
-
-def test_below_the_floor_no_snapshot_is_begun(settings: IndexSettings, catalog: Catalog) -> None:
-    fill(settings, catalog, [0])
-    first = release(settings, catalog)
-    fill(settings, catalog, [1])
-    tight = settings.model_copy(update={"min_free_bytes": 1 << 60})
-    before = sorted(os.listdir(settings.data_dir / "snapshots"))
-    with pytest.raises(InsufficientStorage):
-        release(tight, catalog)
-    assert sorted(os.listdir(settings.data_dir / "snapshots")) == before
-    assert open_current(settings.data_dir, catalog).id == first
-
-
-def test_steps_come_in_order(settings: IndexSettings, catalog: Catalog) -> None:
-    fill(settings, catalog, [0])
-    steps: list[str] = []
-    release(settings, catalog, on_step=steps.append)
-    assert tuple(steps) == publishing_module.STEPS
-
-
-def test_publishers_wait_for_each_other(settings: IndexSettings, catalog: Catalog) -> None:
-    fill(settings, catalog, [0])
-    release(settings, catalog)
-    errors: list[BaseException] = []
-
-    def attempt(work: Callable[[], object]) -> None:
-        try:
-            work()
-        except BaseException as err:
-            errors.append(err)
-
-    threads = [
-        threading.Thread(target=attempt, args=(lambda: release(settings, catalog, force=True),)) for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
-    assert open_current(settings.data_dir, catalog).clips == 3
 
 
 def test_an_ivf_snapshot_answers_like_a_flat_one(settings: IndexSettings, catalog: Catalog) -> None:
