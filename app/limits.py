@@ -5,6 +5,7 @@ an endless sender. Uploads are the exception: they stream, and `uploads` bounds 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.problems import AppError, BadRequest, BodyTooLarge, Forbidden, RequestTimeout, Unavailable, error_response
 
 UPLOAD = ("POST", "/v1/videos")
+LINGER_S = 1.0
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -38,8 +40,24 @@ class BodyLimit:
             if body is not None:
                 await self.app(scope, _replay(body, receive), send)
             return
+        await self._refuse(error, scope, receive, send)
+
+    async def _refuse(self, error: AppError, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, then drop for a moment what still arrives, then close (RFC 9112, section 9.6).
+
+        A socket that is closed with bytes unread resets the connection, and the reset can overtake the answer.
+        """
+
+        async def unfinished(message: Message) -> None:
+            await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
+
         error.headers["Connection"] = "close"
-        await error_response(error, scope["path"])(scope, receive, send)
+        await error_response(error, scope["path"])(scope, receive, unfinished)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while (await receive()).get("more_body", False):
+                    pass
+        await send({"type": "http.response.body"})
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         """The whole body; None when the client left."""
