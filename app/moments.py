@@ -1,9 +1,10 @@
 """From scores of instants to spans worth playing.
 
 A clip answers for its whole ten seconds; `relevance` says how well each instant of it answers. A moment is the
-stretch around the best instant whose scores stay above the middle between the clip's median and its peak. A word of
-speech can be a few hundredths of a second of that, too short to play, so a moment lasts a second at least. Overlapping
-clips see the same seconds twice, so their spans are merged.
+stretch around the best instant whose scores stay above the middle between the clip's median and its peak, or from the
+first to the last of the query's words where these are heard letter by letter. A word of speech can be a few hundredths
+of a second, too short to play, so a moment lasts a second at least. Overlapping clips see the same seconds twice, so
+their spans are merged.
 """
 
 from collections.abc import Sequence
@@ -31,13 +32,17 @@ class Span:
 
 @dataclass(frozen=True)
 class ClipRelevance:
-    """One clip's instants: `times` [M] ascending seconds, `scores` [M]; the clip lasts from `start_s` to `end_s`."""
+    """One clip's instants: `times` [M] ascending seconds, `scores` [M]; the clip lasts from `start_s` to `end_s`.
+
+    `said`: from when to when the query is heard word by word, if that is what the clip is found by.
+    """
 
     start_s: float
     end_s: float
     score: float
     times: NDArray[np.float32]
     scores: NDArray[np.float32]
+    said: tuple[float, float] | None = None
 
 
 def find_moments(clips: Sequence[ClipRelevance], duration_s: float | None) -> list[Span]:
@@ -56,9 +61,15 @@ def is_worthy(score: float, best: float) -> bool:
 
 
 def span_of(clip: ClipRelevance) -> Span:
-    """The contiguous stretch around the clip's best instant; the whole clip when no instant stands out."""
+    """Where the query is said, or else the contiguous stretch around the clip's best instant.
+
+    The whole clip when no instant stands out.
+    """
     M = len(clip.times)
     middle = (clip.start_s + clip.end_s) / 2
+    if clip.said is not None:
+        start, end = (min(max(at, clip.start_s), clip.end_s) for at in clip.said)
+        return Span(start, end, (start + end) / 2, clip.score)
     if M == 0:
         return Span(clip.start_s, clip.end_s, middle, clip.score)
     peak = int(np.argmax(clip.scores))

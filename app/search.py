@@ -241,7 +241,7 @@ class _Answer:
             found = self.retriever.relevances(self.encoded.text, self.encoded.row, tokens, modalities)
             for scored, at in zip(part, found, strict=True):
                 clip = scored.clip
-                curve = ClipRelevance(clip.start_s, clip.end_s, scored.score, at.times, at.scores)
+                curve = ClipRelevance(clip.start_s, clip.end_s, scored.score, at.times, at.scores, at.said)
                 curves.setdefault(clip.video_id, []).append(curve)
         return {key: find_moments(curves[key], shown.duration_s) for key, shown in self.shown.items()}
 

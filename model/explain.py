@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.audio import TOKENS_PER_SECOND
 from model.clip_tokens import ClipTokens
 from model.fusion import FusionHead, PairScores
 from model.text import TextEncoding
@@ -17,10 +18,14 @@ from model.tokens import TokenSet
 
 @dataclass(frozen=True, eq=False)
 class Relevance:
-    """How well each instant answers the query: `times` [M] ascending, seconds; `scores` [M], cosine-like."""
+    """How well each instant answers the query: `times` [M] ascending, seconds; `scores` [M], cosine-like.
+
+    `said`: from when to when the query's words are heard, seconds; None where it is not they that a clip is found by.
+    """
 
     times: NDArray[np.float32]
     scores: NDArray[np.float32]
+    said: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +79,15 @@ def _relevance(
         heard = (weights.unsqueeze(1) * share * cosine.clamp(min=0.0)).sum(dim=0)
         curves.append((token_set.audio_times, heard.numpy(), float(pairs.audio[0, place])))
     return _mixed(curves)
+
+
+def said_seconds(places: tuple[int, int], token_set: TokenSet, each: int) -> tuple[float, float]:
+    """From when to when a sound is at its places for letters (`each` in a token) from one to another, both included."""
+    times = token_set.audio_times
+    token = float(times[1] - times[0]) if len(times) > 1 else 1.0 / TOKENS_PER_SECOND
+    start = float(times[0]) - token / 2
+    first, last = places
+    return start + first * token / each, start + (last + 1) * token / each
 
 
 def _mixed(curves: list[tuple[NDArray[np.float32], NDArray[np.float32], float]]) -> Relevance:

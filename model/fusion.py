@@ -30,6 +30,7 @@ class PairScores(NamedTuple):
     cls_weights: Tensor  # [B, N] what the text alone says of each token's weight in CLS
     coarse_share: Tensor | None = None  # [B, 1] what part of the scores the coarse vectors have, 0 to 1
     spelled_share: Tensor | None = None  # [B, 1] how far words heard letter by letter lift the scores, 0 to 1
+    lift: Tensor | None = None  # [B, C] how far they do lift each, 0 to 1
 
     def summed(self, fused: Tensor, video: Tensor, audio: Tensor, share: Tensor) -> "PairScores":
         """Late sum with other scores [B, C] that have this share [B, 1]."""
@@ -41,7 +42,7 @@ class PairScores(NamedTuple):
         """Scores led towards 1 by what is heard [B, C], 0 to 1, by a share [B, 1]; without sound they stay."""
         lift = share * heard
         fused, audio = (score + lift * (1.0 - score) for score in (self.fused, self.audio))
-        return self._replace(fused=fused, audio=audio, spelled_share=share)
+        return self._replace(fused=fused, audio=audio, spelled_share=share, lift=lift)
 
 
 class FusionHead(nn.Module):

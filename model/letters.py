@@ -71,6 +71,7 @@ class HeardLetters(NamedTuple):
     costs: Tensor  # [symbols, C, F + 1] added up to each time: log-probability, less that of the likeliest symbol
     begun: Tensor  # [C, F + 1] letters that the likeliest symbols spell up to each time
     lengths: Tensor  # [C] frames that count
+    origins: Tensor  # [C, F] which of the sound's frames each is
 
     def room(self) -> Tensor:
         """The logarithm of each sound's frames, [C]: words find more places in a long one."""
@@ -91,7 +92,7 @@ def heard_letters(log_probabilities: Tensor, lengths: Tensor) -> HeardLetters:
     begins = likeliest > SPACE
     begins[:, 1:] &= likeliest[:, 1:] != likeliest[:, :-1]
     costs = (frames - best.unsqueeze(-1)).permute(2, 0, 1).contiguous()
-    return HeardLetters(_added_up(costs), _added_up(begins.to(frames.dtype)), lengths)
+    return HeardLetters(_added_up(costs), _added_up(begins.to(frames.dtype)), lengths, order)
 
 
 def _added_up(values: Tensor) -> Tensor:
@@ -122,6 +123,24 @@ def alignment_costs(query: QueryLetters, heard: HeardLetters) -> Tensor:
     times = torch.arange(gap.shape[1], device=gap.device)
     best = gap.masked_fill(times > heard.lengths.unsqueeze(1), _NEVER).amax(dim=1)
     return best / query.weights.sum()
+
+
+def letter_spans(query: QueryLetters, heard: HeardLetters) -> list[tuple[int, int] | None]:
+    """The first and the last of each of C sounds' frames that the alignment lays letters of a query on; None: on none.
+
+    An alignment costs the sum of its symbols' costs, so it goes through those that its derivative is not zero by.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        frames = heard.costs.diff(dim=-1).requires_grad_()
+        plain = QueryLetters(query.symbols, query.first, query.weights.detach().clone())
+        costs = alignment_costs(plain, heard._replace(costs=_added_up(frames)))
+        (used,) = torch.autograd.grad(costs.sum(), frames)
+    stands = used[SPACE + 1 :].amax(dim=0) > 0.5 * used.max()
+    spans = []
+    for places, origins in zip(stands, heard.origins, strict=True):
+        found = origins[places].tolist()
+        spans.append((found[0], found[-1]) if found else None)
+    return spans
 
 
 def _stay(enter: Tensor, costs: Tensor) -> Tensor:

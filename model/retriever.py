@@ -18,15 +18,16 @@ from model.clips import ClipInput, collate, encode
 from model.coarse import CoarseEncoder, Wanted
 from model.confidence import band, evidence
 from model.config import RetrieverConfig
-from model.explain import Explanation, Relevance, explain, relevances
+from model.explain import Explanation, Relevance, explain, relevances, said_seconds
 from model.fusion import FusionHead, PairScores
 from model.share import QueryShare
-from model.spelling import Spelling
+from model.spelling import FRAMES, Spelling
 from model.text import TextEncoder, TextEncoding, load_tokenizer
 from model.tokens import TokenSet
 
 Float32 = NDArray[np.float32]
 BOTH = ("video", "audio")
+SAID = 0.1  # lifted by more than this, a clip is found by what is said in it
 
 
 class Scores(NamedTuple):
@@ -228,7 +229,15 @@ class Retriever(nn.Module, ModelHubMixin):
         if not token_sets:
             return []
         query, clips = text.row(row), self.collate(token_sets).only(modalities)
-        return relevances(self.fusion, query, clips, self.pair_scores(query, clips), token_sets)
+        pairs = self.pair_scores(query, clips)
+        found = relevances(self.fusion, query, clips, pairs, token_sets)
+        if self.spelling is None or pairs.lift is None or not bool((pairs.lift > SAID).any()):
+            return found
+        said = zip(found, token_sets, self.spelling.said_spans(query, 0, clips), pairs.lift[0].tolist(), strict=True)
+        return [
+            replace(instants, said=said_seconds(places, token_set, FRAMES)) if places and lift > SAID else instants
+            for instants, token_set, places, lift in said
+        ]
 
     @torch.inference_mode()
     def explain(self, text: TextEncoding, row: int, token_set: TokenSet) -> Explanation:

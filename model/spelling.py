@@ -5,8 +5,7 @@ al. 2006), and the query's letters are laid over them in order (`model.letters`)
 score s to `s + share heard (1 - s)`, the share set by the query: who says just these words is found whatever is seen.
 """
 
-from itertools import accumulate, groupby
-from operator import itemgetter
+from itertools import compress
 from typing import Final, NamedTuple
 
 import torch
@@ -14,7 +13,16 @@ from torch import Tensor, nn
 
 from model.chance import chance_costs
 from model.clip_tokens import ClipTokens
-from model.letters import SYMBOLS, HeardLetters, QueryLetters, alignment_costs, heard_letters, query_letters, read
+from model.letters import (
+    SYMBOLS,
+    HeardLetters,
+    QueryLetters,
+    alignment_costs,
+    heard_letters,
+    letter_spans,
+    query_letters,
+    read,
+)
 from model.share import QueryShare
 from model.text import TextEncoding
 
@@ -81,16 +89,26 @@ class Spelling(nn.Module):
         """How far each token of B queries is said, [B, N], 0 to 1."""
         return torch.sigmoid(self.said(text.tokens.to(self.said.weight.dtype))).squeeze(-1)
 
-    def said_letters(self, text: TextEncoding, row: int) -> str:
-        """The letters of those words of query `row` that are said, without spaces: what readings are searched for."""
+    def said_words(self, text: TextEncoding, row: int) -> QueryLetters | None:
+        """Those words of query `row` that are said; None where none can be spelled."""
         query = query_letters(text.spelled[row], self.said_shares(text)[row])
         if query is None:
-            return ""
-        surely = CLEARLY * float(query.weights.max())
-        letters = zip(accumulate(query.first), query.symbols, query.weights.tolist(), strict=True)
-        words = [list(word) for _, word in groupby(letters, key=itemgetter(0))]
-        said = [word for word in words if max(weight for *_, weight in word) >= surely]
-        return "".join(SYMBOLS[symbol] for word in said for _, symbol, _ in word)
+            return None
+        words = torch.tensor(query.first).cumsum(dim=0) - 1
+        clearest = query.weights.new_zeros(len(words)).scatter_reduce(0, words, query.weights, "amax")
+        said = (clearest >= CLEARLY * clearest.max())[words]
+        kept = said.tolist()
+        return QueryLetters(list(compress(query.symbols, kept)), list(compress(query.first, kept)), query.weights[said])
+
+    def said_letters(self, text: TextEncoding, row: int) -> str:
+        """The letters of those words of query `row` that are said, without spaces: what readings are searched for."""
+        query = self.said_words(text, row)
+        return "" if query is None else "".join(SYMBOLS[symbol] for symbol in query.symbols)
+
+    def said_spans(self, text: TextEncoding, row: int, clips: ClipTokens) -> list[tuple[int, int] | None]:
+        """From which to which of its places for letters each of C clips says the words of query `row`."""
+        query = self.said_words(text, row)
+        return [None] * len(clips) if query is None else letter_spans(query, self.sounds(clips))
 
     def forward(self, text: TextEncoding, clips: ClipTokens) -> SpelledScores:
         """All B x C pairs, each by itself."""

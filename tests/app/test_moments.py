@@ -1,5 +1,7 @@
 """Moments: the stretch around the peak, merged over overlapping clips, never outside the video."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -88,6 +90,16 @@ def test_words_that_overlap_once_widened_become_one_moment() -> None:
     [span] = find_moments([word(5.0), ClipRelevance(2.0, 12.0, 0.6, late.times, late.scores)], 12.0)
     assert span.end_s - span.start_s == pytest.approx(1.4, abs=0.05)
     assert span.peak_s == pytest.approx(5.4, abs=0.05) and span.score == 0.6
+
+
+def test_words_that_are_heard_give_the_moment_whatever_else_stands_out() -> None:
+    spoken = replace(clip([0, 1.0, 0, 0, 0, 0, 0, 0, 0, 0]), said=(4.25, 6.5))
+    [span] = find_moments([spoken], 10.0)
+    assert (span.start_s, span.end_s) == (4.25, 6.5) and 4.25 < span.peak_s < 6.5
+    [brief] = find_moments([replace(spoken, said=(9.9, 10.4))], 10.0)
+    assert (brief.start_s, brief.end_s) == (9.0, 10.0)
+    [over_two] = find_moments([spoken, replace(spoken, start_s=5.0, end_s=15.0, said=(5.0, 6.6))], 15.0)
+    assert (over_two.start_s, over_two.end_s) == (4.25, 6.6)
 
 
 def test_no_clips_no_moments() -> None:

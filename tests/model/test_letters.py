@@ -19,6 +19,7 @@ from model.letters import (
     SpelledToken,
     alignment_costs,
     heard_letters,
+    letter_spans,
     query_letters,
     read,
     spelled,
@@ -133,6 +134,17 @@ def test_a_sound_does_not_depend_on_its_batch_and_silence_may_be_long() -> None:
     for row, text in enumerate(texts):
         assert float(together[row]) == pytest.approx(cost("the dog", text), abs=1e-4)
     assert heard_letters(padded, torch.tensor([len(text) for text in texts])).costs.shape[2] < 11
+
+
+def test_where_a_query_is_said_is_known_to_the_frame() -> None:
+    texts = ["a_big_" + "_" * 20 + "catt_the__dog_runs", "the_dog", "_dog_" + "_" * 9 + "the_dog", "__"]
+    longest = max(map(len, texts))
+    padded = torch.cat([said(text + "x" * (longest - len(text))) for text in texts])
+    heard = heard_letters(padded, torch.tensor([len(text) for text in texts]))
+    *found, nowhere = letter_spans(query("the dog", weight=0.3), heard)
+    assert found == [(31, 38), (0, 6), (14, 20)] and nowhere is None
+    (skipped,) = letter_spans(query("zebras saw the dog"), heard_letters(said("a_the_dog_"), torch.tensor([10])))
+    assert skipped == (2, 8)
 
 
 def test_tokens_are_spelled_by_words() -> None:

@@ -3,6 +3,8 @@
 import math
 from dataclasses import replace
 
+import numpy as np
+import pytest
 import torch
 
 from model.clips import collate
@@ -10,6 +12,7 @@ from model.explain import explain
 from model.letters import SYMBOLS
 from model.retriever import Retriever
 from model.spelling import FRAMES, Spelling
+from model.tokens import TokenSet, quantise
 from tests.model.samples import CELLS, WIDTH, clip, fresh_tiny, tiny, token_set
 
 SOUNDS = [token_set(1), token_set(2, 0, 12), token_set(3, 2, 0)]  # both, sound alone, pictures alone
@@ -99,6 +102,33 @@ def test_a_shortlist_gets_the_letters_heard_and_those_of_the_words_that_are_said
         part.said.weight.copy_(text.tokens[1, 1] - text.tokens[1].mean(dim=0))
         part.said.weight.mul_(30.0 / part.said.weight.norm())
     assert retriever.wanted(text, 1).letters not in ("", "adogsayslet'sgo")
+
+
+def hears(retriever: Retriever, words: str) -> TokenSet:
+    """A clip of 24 tokens, in whose last tokens but two the retriever, from now on, hears two letters each."""
+    part = spelling(retriever)
+    pairs = [words[place : place + FRAMES] for place in range(0, len(words), FRAMES)]
+    audio = np.zeros((24, WIDTH), np.float32)
+    with torch.no_grad():
+        part.symbols.weight.zero_()
+        part.symbols.bias.copy_(torch.tensor([8.0] + [0.0] * (len(SYMBOLS) - 1)).repeat(FRAMES))
+        for dimension, pair in enumerate(pairs):
+            audio[22 - len(pairs) + dimension, dimension] = 1.0
+            for frame, letter in enumerate(pair):
+                part.symbols.weight[frame * len(SYMBOLS) + SYMBOLS.index(letter), dimension] = 16.0
+    quantised, scale = quantise(audio)
+    times = 30.0 + 0.08 * (np.arange(24, dtype=np.float32) + 0.5)
+    return replace(token_set(1, 0, 24), audio=quantised, audio_scale=scale, audio_times=times, chance=math.nan)
+
+
+def test_a_moment_of_words_is_when_they_are_said() -> None:
+    retriever = fresh_tiny()
+    item = hears(retriever, "thezebra")
+    found, other = retriever.relevances(retriever.encode_text(["the zebra"]), 0, [item, token_set(3, 2, 0)])
+    assert found.said == pytest.approx((30.0 + 18 * 0.08, 30.0 + 22 * 0.08), abs=1e-3)
+    assert other.said is None
+    for asked, modalities in (("a mountain lake", ("video", "audio")), ("the zebra", ("video",)), ("?", ("audio",))):
+        assert retriever.relevance(retriever.encode_text([asked]), 0, item, modalities).said is None
 
 
 def test_an_explanation_says_what_share_it_has() -> None:
