@@ -7,6 +7,7 @@ of what is said, as far as the ear is sure of it.
 """
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -30,8 +31,8 @@ class SpelledToken(NamedTuple):
 
 
 def spelled(text: str) -> list[int]:
-    """A text as symbols; what cannot be spelled is left out."""
-    return [place for place in (SYMBOLS.find(letter) for letter in text.lower()) if place > BLANK]
+    """A text as symbols, letters without their accents; what cannot be spelled is left out."""
+    return [place for place in map(SYMBOLS.find, unicodedata.normalize("NFKD", text.casefold())) if place > BLANK]
 
 
 def read(log_probabilities: Tensor) -> str:

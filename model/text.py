@@ -4,6 +4,7 @@ The query path loads this module, so its RoBERTa layers are our own (equal to tr
 it needs `tokenizers` alone. English only.
 """
 
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 
 from model.config import ConfigError, TextConfig
 from model.graph import TemporalGraphNetwork
-from model.letters import SPACE, SYMBOLS, SpelledToken, spelled
+from model.letters import BLANK, SPACE, SYMBOLS, SpelledToken, spelled
+
+_TYPED = str.maketrans("‘’ʼ“”„–—", "'''\"\"\"--")  # a telephone writes don’t, books and captions don't
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ class TextEncoder(nn.Module):
         return x
 
     def forward(self, texts: list[str]) -> TextEncoding:
-        texts = [" ".join(text.split()) for text in texts]  # spaces around words are not spelling
+        texts = [plain(text) for text in texts]
         encodings = self.tokenizer.encode_batch(texts)
         device = self.embeddings.word_embeddings.weight.device
         ids = torch.tensor([encoding.ids for encoding in encodings], device=device)
@@ -185,6 +188,11 @@ class TextEncoder(nn.Module):
         return words, unknown, understood
 
 
+def plain(text: str) -> str:
+    """A text as the vocabulary has it: composed letters, a typewriter's quotes and dashes, single spaces."""
+    return " ".join(unicodedata.normalize("NFC", text).translate(_TYPED).split())
+
+
 def character_spans(texts: list[str], encodings: list[Encoding]) -> tuple[Tensor, Tensor]:
     """Character ids [B, S] and, for each token, equal weights over its characters [B, N, S]."""
     B, N = len(texts), len(encodings[0].ids)
@@ -192,8 +200,10 @@ def character_spans(texts: list[str], encodings: list[Encoding]) -> tuple[Tensor
     S = max(1, *ends)
     ids, spans = torch.zeros(B, S, dtype=torch.long), torch.zeros(B, N, S)
     for row, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
-        spelled = [max(SYMBOLS.find(c.lower()), 0) for c in text[: ends[row]]]  # one a character, as offsets count
-        ids[row, : len(spelled)] = torch.tensor(spelled, dtype=torch.long)
+        places = [
+            next(iter(spelled(letter)), BLANK) for letter in text[: ends[row]]
+        ]  # one a character, as offsets count
+        ids[row, : len(places)] = torch.tensor(places, dtype=torch.long)
         for place, (start, end) in enumerate(encoding.offsets):
             if end > start:
                 spans[row, place, start:end] = 1.0 / (end - start)

@@ -102,6 +102,20 @@ def test_case_and_spaces_around_do_not_matter() -> None:
     torch.testing.assert_close(pooled[0], pooled[1], rtol=0, atol=1e-5)
 
 
+def test_how_a_text_is_typed_does_not_matter() -> None:
+    typed, plain = (tiny().encode_text([text]) for text in ("“don’t\u00a0go”", '"don\'t go"'))
+    torch.testing.assert_close(typed.tokens, plain.tokens)
+    assert typed.words == plain.words and typed.unknown == plain.unknown
+    composed, apart = (tiny().encode_text([text]) for text in ("a caf\u00e9", "a cafe\u0301"))
+    torch.testing.assert_close(composed.tokens, apart.tokens)
+
+
+def test_letters_are_heard_without_their_accents() -> None:
+    for text, letters in (("Zürich café", "zurichcafe"), ("Dvořák", "dvorak"), ("Straße", "strasse")):
+        (tokens,) = tiny().encode_text([text]).spelled
+        assert "".join(SYMBOLS[place] for token in tokens for place in token.symbols) == letters
+
+
 def test_words_unknown_words_and_understanding() -> None:
     found = tiny().encode_text(["a red dog", "犬が走る", "dog 犬", "?!", "", "x" * 120])
     assert found.words[0] == ["a", "red", "dog"] and found.unknown[0] == []
