@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -87,6 +89,17 @@ def threads_each(threads: int) -> int:
     Two processes of two threads on two cores took 36 s a step instead of 5.
     """
     return max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+@contextmanager
+def computing_on(threads: int) -> Iterator[None]:
+    """So many threads for a while."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(usual)
 
 
 def find_devices(bf16: bool) -> Devices:

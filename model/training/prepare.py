@@ -15,6 +15,7 @@ from model.losses import LossWeights, RetrievalLoss
 from model.retriever import Retriever
 from model.training import parameters
 from model.training.compose import Composer, composed
+from model.training.devices import computing_on
 from model.training.feed import Feed
 from model.training.frozen_frames import freeze_frames
 from model.training.frozen_text import freeze_text_trunk
@@ -165,11 +166,15 @@ def _fill(
     options: Options,
     report: Report,
 ) -> None:
-    """Bring into the store what the trunk's frozen stages give of these sources."""
+    """Bring into the store what the trunk's frozen stages give of these sources.
+
+    One process does; the others wait for the store, so it has their threads, too.
+    """
     views = options.views if options.augment else 1
     retriever.eval()
-    for failure in compute_features(sources, cache, retriever.video, store, views, report.advance):
-        report.say(f"left out: {failure.file}: {failure.message}")
+    with computing_on(options.threads):
+        for failure in compute_features(sources, cache, retriever.video, store, views, report.advance):
+            report.say(f"left out: {failure.file}: {failure.message}")
 
 
 def stand_for(folder: Path, inner: str) -> None:

@@ -243,15 +243,15 @@ def test_hours_end_a_run_and_stretch_the_schedule(data: Path, tmp_path: Path) ->
 # ---- options and logs ------------------------------------------------------------------------------------------------
 
 
-def test_processes_of_one_machine_share_its_threads(
+def test_processes_of_one_machine_share_its_threads_but_while_one_of_them_prepares(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # as torchrun sets it
-    taken: list[int] = []
+    taken, own = [], torch.get_num_threads()
     monkeypatch.setattr(torch, "set_num_threads", taken.append)
     for threads in (4, 1):
         train(options(data, tmp_path / str(threads), steps=1, threads=threads))
-    assert taken == [2, 1]
+    assert taken == [2, 4, own, 1, 1, own]
 
 
 def test_trunks_learn_slower_and_vectors_do_not_decay(data: Path, tmp_path: Path) -> None:
