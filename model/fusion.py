@@ -38,6 +38,12 @@ class PairScores(NamedTuple):
         fused, video, audio = ((1.0 - share) * own + share * other for own, other in both)
         return self._replace(fused=fused, video=video, audio=audio)
 
+    def ordered(self, video: Tensor, audio: Tensor, both: Tensor) -> "PairScores":
+        """Scores led towards 1 as far as events happen in order [B, C], towards -1 as far as they do not."""
+        pairs = ((self.fused, both), (self.video, video), (self.audio, audio))
+        fused, video, audio = (score + order - order.abs() * score for score, order in pairs)
+        return self._replace(fused=fused, video=video, audio=audio)
+
     def lifted(self, heard: Tensor, share: Tensor) -> "PairScores":
         """Scores led towards 1 by what is heard [B, C], 0 to 1, by a share [B, 1]; without sound they stay."""
         lift = share * heard

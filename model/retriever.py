@@ -20,6 +20,7 @@ from model.confidence import band, evidence
 from model.config import RetrieverConfig
 from model.explain import Explanation, Relevance, explain, relevances, said_seconds
 from model.fusion import FusionHead, PairScores
+from model.order import event_order, events
 from model.share import QueryShare
 from model.spelling import FRAMES, Spelling
 from model.text import TextEncoder, TextEncoding, load_tokenizer
@@ -146,7 +147,7 @@ class Retriever(nn.Module, ModelHubMixin):
     def encode_text(self, texts: list[str]) -> TextEncoding:
         """Encode B queries: tokens [B, N, d], mask [B, N], pooled [B, d], words, unknown words, whether understood."""
         encoding: TextEncoding = self.text(texts)
-        return encoding
+        return replace(encoding, events=[self.text(told) if (told := events(text)) else None for text in texts])
 
     @torch.inference_mode()
     def encode_clips(self, clips: list[ClipInput]) -> list[TokenSet]:
@@ -192,11 +193,13 @@ class Retriever(nn.Module, ModelHubMixin):
         return collate(token_sets, self.cells, self.config.width)
 
     def pair_scores(self, text: TextEncoding, clips: ClipTokens) -> PairScores:
-        """All B x C scores with gradients: the fusion's, summed with the coarse vectors', lifted by the spelling."""
+        """All B x C scores with gradients: the fusion's, summed with the coarse vectors', led by order and spelling."""
         pairs: PairScores = self.fusion(text, clips)
         if self.late is not None:
             share = self.late(text.pooled) * text.mask.any(dim=1, keepdim=True)
             pairs = pairs.summed(*self.coarse.compare(text.pooled, clips), share)._replace(coarse_share=share)
+        if any(text.events):
+            pairs = pairs.ordered(*event_order(self.fusion, self.coarse, text, clips))
         if self.spelling is not None and bool(clips.audio_mask.any()):
             pairs = pairs.lifted(*self.spelling(text, clips))
         return pairs

@@ -5,7 +5,7 @@ it needs `tokenizers` alone. English only.
 """
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -31,6 +31,7 @@ class TextEncoding:
     unknown: list[list[str]]
     understood: list[bool]
     spelled: list[list[SpelledToken]]
+    events: list["TextEncoding | None"] = field(default_factory=list)  # of queries that tell an order: `model.order`
 
     def row(self, index: int) -> "TextEncoding":
         """The single query `index`, without padding; a query without tokens keeps one that the mask hides."""
@@ -43,6 +44,7 @@ class TextEncoding:
             [self.unknown[index]],
             [self.understood[index]],
             self.spelled[index : index + 1],
+            self.events[index : index + 1],
         )
 
 
