@@ -1,10 +1,10 @@
 """From scores of instants to spans worth playing.
 
 A clip answers for its whole ten seconds; `relevance` says how well each instant of it answers. A moment is the
-stretch around the best instant whose scores stay above the middle between the clip's median and its peak, or from the
-first to the last of the query's words where these are heard letter by letter. A word of speech can be a few hundredths
-of a second, too short to play, so a moment lasts a second at least. Overlapping clips see the same seconds twice, so
-their spans are merged.
+stretch around the best instant whose scores stay above the middle between the clip's median and its peak; or from the
+first to the last of the query's words where these are heard letter by letter, or of the events that it tells. A word of
+speech can be a few hundredths of a second, too short to play, so a moment lasts a second at least. Overlapping clips
+see the same seconds twice, so their spans are merged.
 """
 
 from collections.abc import Sequence
@@ -35,6 +35,7 @@ class ClipRelevance:
     """One clip's instants: `times` [M] ascending seconds, `scores` [M]; the clip lasts from `start_s` to `end_s`.
 
     `said`: from when to when the query is heard word by word, if that is what the clip is found by.
+    `events`: the same clip's instants for each event of a query that tells an order.
     """
 
     start_s: float
@@ -43,6 +44,7 @@ class ClipRelevance:
     times: NDArray[np.float32]
     scores: NDArray[np.float32]
     said: tuple[float, float] | None = None
+    events: tuple["ClipRelevance", ...] = ()
 
 
 def find_moments(clips: Sequence[ClipRelevance], duration_s: float | None) -> list[Span]:
@@ -61,10 +63,14 @@ def is_worthy(score: float, best: float) -> bool:
 
 
 def span_of(clip: ClipRelevance) -> Span:
-    """Where the query is said, or else the contiguous stretch around the clip's best instant.
+    """Where the query is said, or all its events happen, or else the contiguous stretch around the best instant.
 
     The whole clip when no instant stands out.
     """
+    if clip.events:
+        spans = [span_of(event) for event in clip.events]
+        start, end = min(span.start_s for span in spans), max(span.end_s for span in spans)
+        return Span(start, end, spans[0].peak_s, clip.score)
     M = len(clip.times)
     middle = (clip.start_s + clip.end_s) / 2
     if clip.said is not None:

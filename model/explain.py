@@ -21,11 +21,13 @@ class Relevance:
     """How well each instant answers the query: `times` [M] ascending, seconds; `scores` [M], cosine-like.
 
     `said`: from when to when the query's words are heard, seconds; None where it is not they that a clip is found by.
+    `events`: the same for each event of a query that tells an order.
     """
 
     times: NDArray[np.float32]
     scores: NDArray[np.float32]
     said: tuple[float, float] | None = None
+    events: tuple["Relevance", ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -234,6 +234,11 @@ class Retriever(nn.Module, ModelHubMixin):
         query, clips = text.row(row), self.collate(token_sets).only(modalities)
         pairs = self.pair_scores(query, clips)
         found = relevances(self.fusion, query, clips, pairs, token_sets)
+        if told := next(filter(None, query.events), None):
+            by_event = [self.relevances(told, event, token_sets, modalities) for event in range(len(told.words))]
+            return [
+                replace(instants, events=of) for instants, of in zip(found, zip(*by_event, strict=True), strict=True)
+            ]
         if self.spelling is None or pairs.lift is None or not bool((pairs.lift > SAID).any()):
             return found
         said = zip(found, token_sets, self.spelling.said_spans(query, 0, clips), pairs.lift[0].tolist(), strict=True)

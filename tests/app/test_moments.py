@@ -102,6 +102,12 @@ def test_words_that_are_heard_give_the_moment_whatever_else_stands_out() -> None
     assert (over_two.start_s, over_two.end_s) == (4.25, 6.6)
 
 
+def test_events_in_order_give_the_moment_from_the_first_to_the_last() -> None:
+    first, then = clip([0, 1.0, 0.9, 0, 0, 0, 0, 0, 0, 0]), clip([0, 0, 0, 0, 0, 0.9, 1.0, 0, 0, 0])
+    [span] = find_moments([replace(clip([0, 0, 0, 0, 0, 0, 0, 0, 0, 1.0]), events=(first, then))], 10.0)
+    assert (span.start_s, span.end_s, span.peak_s) == (1.0, 7.0, 1.5)
+
+
 def test_no_clips_no_moments() -> None:
     assert find_moments([], 10.0) == []
 

@@ -106,6 +106,15 @@ def test_what_is_seen_may_come_before_what_is_heard() -> None:
     assert both[0] > 0 > both[1]
 
 
+def test_each_event_has_instants_of_its_own() -> None:
+    clip = shows(tiny(), [FIRST, SECOND], [])
+    text = tiny().encode_text([f"first {FIRST}, then {SECOND}", FIRST])
+    first, second = tiny().relevance(text, 0, clip).events
+    assert first.times[first.scores.argmax()] < 2.0 < second.times[second.scores.argmax()]
+    np.testing.assert_allclose(first.scores, tiny().relevance(text, 1, clip).scores, atol=1e-5)
+    assert tiny().relevance(text, 1, clip).events == ()
+
+
 def test_order_does_not_depend_on_the_batch_and_keeps_scores_in_bounds() -> None:
     clips = [token_set(1), token_set(2, 0, 12), token_set(3, 2, 0), token_set(4, 0, 0)]
     texts = [f"first {FIRST}, then {SECOND}", "a mountain lake", f"{SECOND}, then {FIRST}, then {THIRD}"]
