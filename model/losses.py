@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from model.alignment import monotone_score
 from model.attention import AlignedAudio
-from model.audio import AudioTokens
+from model.audio import TOKENS_PER_SECOND, AudioTokens
 from model.clip_tokens import ClipTokens
 from model.clips import limit_audio
-from model.letters import spelled
+from model.data.manifest import TimedWord
+from model.letters import BLANK, SPACE, spelled
 from model.retriever import Retriever
 from model.spelling import FRAMES, Spelling
 from model.text import TextEncoding
@@ -37,6 +38,7 @@ class LossWeights:
     alone: float = 0.25  # the head on one modality by itself
     monotone: float = 0.5  # words and sound in the same order
     ctc: float = 0.5
+    timed: float = 0.0  # the letters of words whose times are known, frame by frame
     said: float = 0.5  # which words of a query are said
     hardest: float = 0.2
     margin: float = 0.1
@@ -85,6 +87,8 @@ class RetrievalLoss(nn.Module):
         spelling = retriever.spelling
         if sound is not None and batch.transcripts is not None and spelling is not None and weights.ctc > 0:
             parts["ctc"] = weights.ctc * ctc_loss(spelling, sound, batch.transcripts)
+        if sound is not None and batch.timings is not None and spelling is not None and weights.timed > 0:
+            parts["timed"] = weights.timed * timed_loss(spelling, sound, batch.timings)
         parts["total"] = torch.stack(list(parts.values())).sum() if parts else whole.video.sum() * 0.0
         return parts
 
@@ -289,6 +293,27 @@ def cross_clr(queries: Tensor, clips: Tensor, positives: Tensor, temperature: fl
         nothing = torch.zeros_like(logits[:, :1])
         losses.append(torch.cat([nothing, logits - 1.0 / temperature], dim=1).logsumexp(dim=1).mean())
     return 0.5 * (losses[0] + losses[1])
+
+
+def timed_loss(spelling: Spelling, sound: AudioTokens, timings: list[list[TimedWord]]) -> Tensor:
+    """Cross-entropy of the symbol at each place for letters, over the clips whose words have times, nats a place.
+
+    A word's letters share its time alike, and a space follows them. That is only roughly so, but tells where to look:
+    CTC from scratch learns nothing but how frequent each letter is, for hundreds of steps.
+    """
+    known = [row for row, words in enumerate(timings) if words]
+    if not known:
+        return sound.tokens.sum() * 0.0
+    heard = spelling.letters(sound.tokens[known])
+    targets = torch.full(heard.shape[:2], BLANK, dtype=torch.long)
+    for target, row in zip(targets, known, strict=True):
+        target[FRAMES * int(sound.lengths[row]) :] = -100  # cross_entropy leaves these out
+        for word, start, end in timings[row]:
+            symbols = [*spelled(word), SPACE]
+            first, last = (round(at * TOKENS_PER_SECOND * FRAMES) for at in (start, end))
+            for place in range(first, min(last, FRAMES * int(sound.lengths[row]))):
+                target[place] = symbols[(place - first) * len(symbols) // (last - first)]
+    return F.cross_entropy(heard.flatten(0, 1), targets.flatten().to(heard.device))
 
 
 def ctc_loss(spelling: Spelling, sound: AudioTokens, transcripts: list[str | None]) -> Tensor:

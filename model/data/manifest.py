@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from model.errors import HtavError
 
@@ -24,6 +24,14 @@ class ManifestError(HtavError):
     """A data folder cannot be used."""
 
     code: ClassVar[str] = "bad_manifest"
+
+
+class TimedWord(NamedTuple):
+    """A word, and from when to when it is said, seconds."""
+
+    word: str
+    start_s: float
+    end_s: float
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ class Item:
     start_s: float | None = None
     end_s: float | None = None
     transcript: str | None = None
+    words: tuple[TimedWord, ...] = ()
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -164,6 +173,7 @@ def parse(line: Mapping[str, Any], folder: Path, where: str) -> Item:
         start_s=start_s,
         end_s=end_s,
         transcript=fields.text("transcript"),
+        words=fields.words("words"),
         parts={name: found for name in TEXT_FIELDS if (found := fields.texts(name))},
         extra={name: value for name, value in line.items() if name not in KNOWN},
     )
@@ -171,7 +181,7 @@ def parse(line: Mapping[str, Any], folder: Path, where: str) -> Item:
 
 KNOWN = frozenset(
     ["file", "texts", "split", "kind", "group", "relevance_key", "has_audio", "audio", "fps", "start_s", "end_s"]
-    + ["transcript", *TEXT_FIELDS]
+    + ["transcript", "words", *TEXT_FIELDS]
 )
 
 
@@ -204,6 +214,20 @@ class _Fields:
         if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
             raise ManifestError(f"{self.where}: `{field_name}` must be a list of strings, not {value!r}.")
         return tuple(text.strip() for text in value if normalised(text))
+
+    def words(self, field_name: str) -> tuple[TimedWord, ...]:
+        """`[["hello", 0.3, 0.7], ...]`: words with their seconds."""
+        try:
+            found = self.line.get(field_name) or ()
+            words = tuple(TimedWord(word, float(start), float(end)) for word, start, end in found)
+            if all(isinstance(said.word, str) and 0 <= said.start_s <= said.end_s for said in words):
+                return words
+        except (TypeError, ValueError):
+            pass
+        raise ManifestError(
+            f"{self.where}: `{field_name}` must be a list of words with their start and end in seconds.",
+            'Such as [["hello", 0.3, 0.7]].',
+        )
 
     def text(self, field_name: str) -> str | None:
         value = self.line.get(field_name)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from model.data.manifest import TimedWord
+
 
 @dataclass(frozen=True, eq=False)
 class Sense:
@@ -24,6 +26,7 @@ class TrainBatch:
     frames: uint8 [C, T, 3, S, S], or `video_features`: the trunk's pooled maps, each [C, T', channels, size, size].
     waveforms: C tensors, float [samples] in [-1, 1] at 16 kHz, empty for a clip without sound.
     transcripts: what is said in each clip, None where unknown.
+    timings: when each word of each clip is said, as far as that is known.
     said: the words of each text that are said in the clips it asks for, in pieces; None where unknown.
     seen, heard: what either sense can answer by itself; None where that is not known, so that each must answer all. A
     sentence that is said cannot be found in pictures, and to demand it would teach them to speak against the sound.
@@ -35,6 +38,7 @@ class TrainBatch:
     video_features: list[Tensor] | None = None
     waveforms: list[Tensor] | None = None
     transcripts: list[str | None] | None = None
+    timings: list[list[TimedWord]] | None = None
     said: list[tuple[str, ...] | None] | None = None
     seen: Sense | None = None
     heard: Sense | None = None

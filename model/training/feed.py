@@ -20,7 +20,7 @@ from model.data.batches import BatchSampler, Draw
 from model.data.examples import Example, Source, views_of
 from model.data.features import FeatureStore
 from model.data.items import ClipCache
-from model.data.manifest import normalised
+from model.data.manifest import TimedWord, normalised
 from model.training.batch import Sense, TrainBatch
 from model.training.compose import COMPOSED, Composer
 
@@ -71,7 +71,7 @@ class Feed:
         if source.form == COMPOSED and self.composer is not None:
             return self.composer.batch(draw, source)
         choices = [self._choose(source.examples[row], draw, row) for row in draw.rows]
-        waves = None if source.form == "still" else self._waves(choices)
+        waves, timings = (None, None) if source.form == "still" else self._sounds(choices)
         asked = choices if source.form != "still" else [more for choice in choices for more in self._captions(choice)]
         truth = positives(asked, choices)
         return TrainBatch(
@@ -81,6 +81,7 @@ class Feed:
             video_features=None if source.form == "sound" or self.features is None else self._maps(choices),
             waveforms=waves,
             transcripts=None if waves is None else [_transcript(choice.example) for choice in choices],
+            timings=timings,
             said=None if waves is None else [_said(choice) for choice in asked],
             seen=Sense(truth, torch.tensor([_asks(choice, SEEN) for choice in asked])),
             heard=Sense(truth, torch.tensor([_asks(choice, HEARD) for choice in asked])),
@@ -133,19 +134,24 @@ class Feed:
             keys.append(choice.example.feature_key(choice.clip, int(choice.rng.integers(views))))
         return self.features.get(keys)
 
-    def _waves(self, choices: Sequence[Choice]) -> list[Tensor] | None:
-        """The sounds, each float [samples]; None when no clip has any."""
+    def _sounds(self, choices: Sequence[Choice]) -> tuple[list[Tensor] | None, list[list[TimedWord]] | None]:
+        """The sounds, each float [samples], and when their words are said; None when no clip has any."""
         waves = []
         for choice in choices:
             example = choice.example
             samples = self.cache.sound(example.item, choice.clip, example.spans[choice.clip])
             waves.append((np.zeros(0, np.int16) if samples is None else samples).astype(np.float32) / 32768.0)
         if not any(len(wave) for wave in waves):
-            return None
+            return None, None
+        lengths = [max(len(wave), 1) for wave in waves]
         if self.change:
             others = [wave for wave in waves if len(wave)]
             waves = [augment.sound(wave, choice.rng, others) for wave, choice in zip(waves, choices, strict=True)]
-        return [torch.from_numpy(np.ascontiguousarray(wave, np.float32)) for wave in waves]
+        timings = [
+            _timings(choice.example, len(wave) / length)  # another speed is another length
+            for choice, wave, length in zip(choices, waves, lengths, strict=True)
+        ]
+        return [torch.from_numpy(np.ascontiguousarray(wave, np.float32)) for wave in waves], timings
 
 
 def positives(asked: Sequence[Choice], clips: Sequence[Choice]) -> Tensor:
@@ -168,6 +174,13 @@ def _asks(choice: Choice, kinds: frozenset[str]) -> bool:
 def _transcript(example: Example) -> str | None:
     """What is said in a clip; of an item cut into several clips nobody knows which words are in which."""
     return example.item.spoken() if len(example.spans) == 1 else None
+
+
+def _timings(example: Example, stretched: float) -> list[TimedWord]:
+    """When the words of a clip are said, as far as its manifest says so of the whole file."""
+    if len(example.spans) != 1 or example.item.start_s:
+        return []
+    return [TimedWord(said.word, stretched * said.start_s, stretched * said.end_s) for said in example.item.words]
 
 
 def _said(choice: Choice) -> tuple[str, ...] | None:

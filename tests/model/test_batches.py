@@ -1,5 +1,6 @@
 """Batches are homogeneous, seeded and resumable; what a text is relevant to is known."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -230,3 +231,20 @@ def test_the_feed_works_ahead_without_moving_the_state(tmp_path: Path) -> None:
         assert step.after == plain.state() and step.source == sources[draw.source].name
     assert draws.step > plain.step
     steps.close()  # type: ignore[attr-defined]
+
+
+def test_words_keep_their_times_at_another_speed(tmp_path: Path) -> None:
+    folder = tones(tmp_path / "t", 4)
+    lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    lines[0]["words"] = [["tone", 0.1, 0.4], ["0", 0.4, 0.5]]
+    lines[2] |= {"words": [["cut", 0.3, 0.4]], "start_s": 0.2}
+    write_lines(folder, lines)
+    cache = ClipCache(tmp_path / "c", SHAPE)
+    sources, _ = gather([Folder(folder)], "train", cache, quiet)
+    draw = Draw(0, 0, 0, (0, 1, 2))
+    plain, changed = (Feed(sources, cache, 0, change=change).batch(draw) for change in (False, True))
+    assert plain.timings == [[("tone", 0.1, 0.4), ("0", 0.4, 0.5)], [], []]
+    assert plain.waveforms is not None and changed.waveforms is not None and changed.timings is not None
+    stretched = len(changed.waveforms[0]) / len(plain.waveforms[0])
+    assert stretched != 1.0
+    assert changed.timings[0][1][1:] == pytest.approx((0.4 * stretched, 0.5 * stretched))

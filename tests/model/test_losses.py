@@ -11,7 +11,8 @@ from torch import Tensor
 
 from model.audio import AudioTokens
 from model.clips import collate
-from model.letters import spelled
+from model.data.manifest import TimedWord
+from model.letters import SYMBOLS, spelled
 from model.losses import (
     LossWeights,
     RetrievalLoss,
@@ -22,6 +23,7 @@ from model.losses import (
     hardest_negative,
     info_nce,
     pearson_distillation,
+    timed_loss,
 )
 from model.retriever import Retriever
 from model.spelling import Spelling
@@ -160,6 +162,21 @@ def test_ctc_is_the_weight_of_every_spelling() -> None:
         if collapsed == wanted:
             total += math.prod(float(probabilities[t, symbol]) for t, symbol in enumerate(path))
     assert float(ctc_loss(letters, sound, [target])) == pytest.approx(-math.log(total) / len(target), rel=1e-4)
+
+
+def test_timed_words_ask_for_each_letter_in_its_share_of_the_time() -> None:
+    sound = spoken(5, clips=3)  # ten places of 40 ms a clip
+    sound.lengths[2] = 2
+    letters = spelling().letters(sound.tokens)
+    asked = ["__ddoogg _", "_a ", "__b "]  # of the second every place, of the third those that the sound has
+    timings = [[TimedWord("Dog!", 0.08, 0.36)], [TimedWord("a", 0.04, 0.12)], [TimedWord("b", 0.08, 9.0)]]
+    assert float(timed_loss(spelling(), sound, [[], [], []])) == 0.0
+    wanted = [place for text in (asked[0], asked[1].ljust(10, "_")) for place in map(SYMBOLS.index, text)]
+    found = letters[:2].flatten(0, 1)[torch.arange(20), torch.tensor(wanted)]
+    loss = timed_loss(spelling(), sound, [*timings[:2], []])
+    assert float(loss) == pytest.approx(-float(found.mean()), rel=1e-5)
+    cut = letters[2, torch.arange(4), torch.tensor([SYMBOLS.index(symbol) for symbol in "__bb"])]
+    assert float(timed_loss(spelling(), sound, [[], [], timings[2]])) == pytest.approx(-float(cut.mean()), rel=1e-5)
 
 
 @pytest.mark.parametrize("transcripts", [["日本", None], ["", "a"], [None, None], ["far too long for it", "b"]])

@@ -88,6 +88,11 @@ def test_texts_by_kind_are_joined_without_repeats_and_speech_is_known(tmp_path: 
         ({"file": "a.mp4", "start_s": True}, "`start_s`"),
         ({"file": "a.mp4", "start_s": 5, "end_s": 5}, "`end_s`"),
         ({"file": ["a.jpg", "a.wav"]}, "list of pictures"),
+        ({"file": "a.wav", "words": ["hello"]}, "`words`"),
+        ({"file": "a.wav", "words": [["hello", "soon", 1.0]]}, "`words`"),
+        ({"file": "a.wav", "words": [["hello", 2.0, 1.0]]}, "`words`"),
+        ({"file": "a.wav", "words": [[7, 0.0, 1.0]]}, "`words`"),
+        ({"file": "a.wav", "words": 7}, "`words`"),
     ],
 )
 def test_bad_line_is_named(tmp_path: Path, bad: object, names: str) -> None:
