@@ -301,7 +301,7 @@ def main(
     seed: Annotated[int, typer.Option(help="The seed of the training; the sources stay the same.")] = 0,
     part: Annotated[float, typer.Option(help="How much of each stage's hours to train.")] = 1.0,
 ) -> None:
-    """Make the sources, train in five stages, calibrate."""
+    """Make the sources, train in six stages, calibrate."""
     console.print(f"the checkpoint is in {Recipe(data, work, without or (), processes, seed, part).run()}")
 
 
