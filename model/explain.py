@@ -120,6 +120,8 @@ def explain(pair: PairScores, text: TextEncoding, token_set: TokenSet, heard_as:
         gates["order"] = round(float(audio.order), 4)
     if pair.coarse_share is not None:
         gates["coarse"] = round(float(pair.coarse_share), 4)
+    if pair.led is not None:
+        gates["events"] = round(float(pair.led), 4)
     if pair.spelled_share is not None:
         gates["spelled"] = round(float(pair.spelled_share), 4)
     return Explanation(

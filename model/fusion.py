@@ -30,6 +30,7 @@ class PairScores(NamedTuple):
     cls_weights: Tensor  # [B, N] what the text alone says of each token's weight in CLS
     coarse_share: Tensor | None = None  # [B, 1] what part of the scores the coarse vectors have, 0 to 1
     spelled_share: Tensor | None = None  # [B, 1] how far words heard letter by letter lift the scores, 0 to 1
+    led: Tensor | None = None  # [B, C] how far the order of a query's events leads each, -1 to 1
     lift: Tensor | None = None  # [B, C] how far they do lift each, 0 to 1
 
     def summed(self, fused: Tensor, video: Tensor, audio: Tensor, share: Tensor) -> "PairScores":
@@ -42,7 +43,7 @@ class PairScores(NamedTuple):
         """Scores led towards 1 as far as events happen in order [B, C], towards -1 as far as they do not."""
         pairs = ((self.fused, both), (self.video, video), (self.audio, audio))
         fused, video, audio = (score + order - order.abs() * score for score, order in pairs)
-        return self._replace(fused=fused, video=video, audio=audio)
+        return self._replace(fused=fused, video=video, audio=audio, led=both)
 
     def lifted(self, heard: Tensor, share: Tensor) -> "PairScores":
         """Scores led towards 1 by what is heard [B, C], 0 to 1, by a share [B, 1]; without sound they stay."""

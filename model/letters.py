@@ -21,6 +21,7 @@ BLANK, SPACE = 0, 1
 SKIPPED, BETWEEN = 4.0, 1.0  # nats a letter; chosen on drawn voices of val (docs/training-log.md)
 _SURE = math.log(0.98)  # of being no letter: of such frames in a row, one says as much as all
 _NEVER = -1e4
+_WRITTEN = str.maketrans({"’": "'", "‘": "'", "ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe"})
 
 
 class SpelledToken(NamedTuple):
@@ -31,8 +32,9 @@ class SpelledToken(NamedTuple):
 
 
 def spelled(text: str) -> list[int]:
-    """A text as symbols, letters without their accents; what cannot be spelled is left out."""
-    return [place for place in map(SYMBOLS.find, unicodedata.normalize("NFKD", text.casefold())) if place > BLANK]
+    """A text as symbols, letters without accents and strokes; what cannot be spelled is left out."""
+    letters = unicodedata.normalize("NFKD", text.casefold().translate(_WRITTEN))
+    return [place for place in map(SYMBOLS.find, letters) if place > BLANK]
 
 
 def read(log_probabilities: Tensor) -> str:
@@ -129,12 +131,13 @@ def alignment_costs(query: QueryLetters, heard: HeardLetters) -> Tensor:
 def letter_spans(query: QueryLetters, heard: HeardLetters) -> list[tuple[int, int] | None]:
     """The first and the last of each of C sounds' frames that the alignment lays letters of a query on; None: on none.
 
-    An alignment costs the sum of its symbols' costs, so it goes through those that its derivative is not zero by.
+    All letters count alike. An alignment costs the sum of its symbols' costs, so it goes through those that its
+    derivative is not zero by.
     """
     with torch.inference_mode(False), torch.enable_grad():
         frames = heard.costs.diff(dim=-1).requires_grad_()
-        plain = QueryLetters(query.symbols, query.first, query.weights.detach().clone())
-        costs = alignment_costs(plain, heard._replace(costs=_added_up(frames)))
+        alike = QueryLetters(query.symbols, query.first, torch.ones(len(query.symbols)))
+        costs = alignment_costs(alike, heard._replace(costs=_added_up(frames)))
         (used,) = torch.autograd.grad(costs.sum(), frames)
     stands = used[SPACE + 1 :].amax(dim=0) > 0.5 * used.max()
     spans = []

@@ -301,7 +301,7 @@ def timed_loss(spelling: Spelling, sound: AudioTokens, timings: list[list[TimedW
     A word's letters share its time alike, and a space follows them. That is only roughly so, but tells where to look:
     CTC from scratch learns nothing but how frequent each letter is, for hundreds of steps.
     """
-    known = [row for row, words in enumerate(timings) if words]
+    known = [row for row, words in enumerate(timings) if words and int(sound.lengths[row])]
     if not known:
         return sound.tokens.sum() * 0.0
     heard = spelling.letters(sound.tokens[known])

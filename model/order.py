@@ -16,33 +16,39 @@ from model.attention import AudioTextAttention, VideoTextAttention
 from model.clip_tokens import ClipTokens
 from model.coarse import CoarseEncoder
 from model.fusion import FusionHead
-from model.text import TextEncoding
+from model.text import TextEncoding, plain
 
 SHARPNESS: Final = 20.0  # of attention over instants, for cosines
 EVIDENCE: Final = 8.0  # of coarse vectors, for which modality an event is in; as in `model.explain`
 SHARE: Final = 0.4  # how far order leads a score; these were chosen on val (docs/training-log.md)
 
-_FIRST = re.compile(r"^(?:at )?first(?:ly)?\b,?\s*", re.IGNORECASE)
+MOST_EVENTS: Final = 5  # of a query; each is encoded and asked by itself
+
+_FIRST = re.compile(r"^(?:at )?first(?:ly)?(?:, | )(?!aid\b)", re.IGNORECASE)
 _THEN = re.compile(
-    r"(?:\s*[,;.]\s*|\s+)(?:and\s+)?(?<!now and )(?<!since )(?<!until )(?<!by )"
-    r"(?:then|after that|afterwards|followed by|finally)\b,?\s+",
+    r"(?:[,;.] (?:and )?(?:(?:then|after that|afterwards|followed by|finally)\b,? )+"
+    r"| and (?<!\bnow and )(?:(?:then|after that|afterwards|followed by|finally)\b,? )+"
+    r"| (?<!\bis )(?<!\bare )(?<!\bwas )(?<!\bwere )(?<!\bbeing )(?<!\bbeen )(?<!\bbe )followed by "
+    r"| (?<!\bnow and )(?<!\bjust )(?<!\beven )(?<!\bback )(?<!\bwho )(?<!\bthat )(?<!\bwhich )"
+    r"(?<!\bsince )(?<!\buntil )(?<!\bby )then )",
     re.IGNORECASE,
 )
-_AFTER = re.compile(r"^after\s+([^,]+),\s*(?!then\b)(.+)$", re.IGNORECASE)
-_SPOKEN = re.compile(r'[":“]|\b(?:say|says|said|saying)\b', re.IGNORECASE)
+_AFTER = re.compile(r"^after ((?!all\b|that\b|this\b|a while\b)[^,]+ [^,]+), (?:then )?(.+)$", re.IGNORECASE)
+_NO_ORDER = re.compile(r'[":]|\b(?:say|says|said|saying|if)\b', re.IGNORECASE)
 
 
 def events(text: str) -> list[str]:
     """What a query tells in order, two events or more; nothing where it tells no order, or what somebody says.
 
-    "first A, then B", "A and then B", "A, followed by B" and "after A, B" are [A, B].
+    "first A, then B", "A and then B", "A followed by B" and "after A, B" are [A, B].
     """
-    if _SPOKEN.search(text):
+    text = plain(text)
+    if _NO_ORDER.search(text):
         return []
-    after = _AFTER.match(text.strip())
-    parts = list(after.groups()) if after else _THEN.split(_FIRST.sub("", text.strip()))
-    told = [part.strip(" ,;.") for part in parts]
-    return told if len(told) > 1 and all(told) else []
+    after = _AFTER.match(text)
+    first, rest = after.groups() if after else ("", _FIRST.sub("", text))
+    told = [part.strip(" ,;.") for part in [*filter(None, [first]), *_THEN.split(rest)]]
+    return told if 2 <= len(told) <= MOST_EVENTS and all(told) else []
 
 
 class Order(NamedTuple):
@@ -73,6 +79,7 @@ def _apart(fusion: FusionHead, coarse: CoarseEncoder, asked: TextEncoding, clips
         ]
     )  # [2, K, C]
     present = torch.stack([clips.video_mask.any(dim=1), clips.audio_mask.any(dim=1)]).unsqueeze(1)
+    centres = centres * present  # what a clip lacks leads nowhere
     found = coarse.compare(asked.pooled, clips)
     shares = (EVIDENCE * torch.stack([found.video, found.audio])).masked_fill(~present, -1e4).softmax(dim=0)
     both = (shares * centres).sum(dim=0, keepdim=True)

@@ -147,7 +147,13 @@ class Retriever(nn.Module, ModelHubMixin):
     def encode_text(self, texts: list[str]) -> TextEncoding:
         """Encode B queries: tokens [B, N, d], mask [B, N], pooled [B, d], words, unknown words, whether understood."""
         encoding: TextEncoding = self.text(texts)
-        return replace(encoding, events=[self.text(told) if (told := events(text)) else None for text in texts])
+        return replace(encoding, events=[self._events(text) for text in texts])
+
+    def _events(self, text: str) -> TextEncoding | None:
+        """The events that a query tells in order, encoded; None where there are none, or one means nothing."""
+        told = events(text)
+        encoding: TextEncoding | None = self.text(told) if told else None
+        return encoding if encoding is not None and all(encoding.understood) else None
 
     @torch.inference_mode()
     def encode_clips(self, clips: list[ClipInput]) -> list[TokenSet]:

@@ -217,13 +217,11 @@ class _Fields:
 
     def words(self, field_name: str) -> tuple[TimedWord, ...]:
         """`[["hello", 0.3, 0.7], ...]`: words with their seconds."""
-        try:
-            found = self.line.get(field_name) or ()
-            words = tuple(TimedWord(word, float(start), float(end)) for word, start, end in found)
-            if all(isinstance(said.word, str) and 0 <= said.start_s <= said.end_s for said in words):
-                return words
-        except (TypeError, ValueError):
-            pass
+        found = self.line.get(field_name)
+        if found is None:
+            return ()
+        if isinstance(found, list) and all(map(_is_timed_word, found)):
+            return tuple(TimedWord(word, float(start), float(end)) for word, start, end in found)
         raise ManifestError(
             f"{self.where}: `{field_name}` must be a list of words with their start and end in seconds.",
             'Such as [["hello", 0.3, 0.7]].',
@@ -244,3 +242,10 @@ class _Fields:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
             raise ManifestError(f"{self.where}: `{field_name}` must be a number that is not negative, not {value!r}.")
         return float(value)
+
+
+def _is_timed_word(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) != 3 or not isinstance(value[0], str):
+        return False
+    numbers = [number for number in value[1:] if isinstance(number, int | float) and not isinstance(number, bool)]
+    return len(numbers) == 2 and 0 <= numbers[0] <= numbers[1] < 1e9

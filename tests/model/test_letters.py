@@ -35,6 +35,10 @@ def query(text: str, weight: float = 1.0) -> QueryLetters:
     return found
 
 
+def replaced(letters: QueryLetters, weights: list[float]) -> QueryLetters:
+    return letters._replace(weights=torch.tensor(weights))
+
+
 def said(text: str, sharpness: float = 12.0) -> Tensor:
     """Log-probabilities [1, F, symbols] of a voice that is heard as these symbols, `_` for none, one a frame."""
     frames = torch.tensor([SYMBOLS.index(letter) for letter in text])
@@ -142,6 +146,7 @@ def test_where_a_query_is_said_is_known_to_the_frame() -> None:
     padded = torch.cat([said(text + "x" * (longest - len(text))) for text in texts])
     heard = heard_letters(padded, torch.tensor([len(text) for text in texts]))
     *found, nowhere = letter_spans(query("the dog", weight=0.3), heard)
+    assert letter_spans(replaced(query("the dog"), [1.0] * 3 + [0.2] * 3), heard)[:3] == found  # however words weigh
     assert found == [(31, 38), (0, 6), (14, 20)] and nowhere is None
     (skipped,) = letter_spans(query("zebras saw the dog"), heard_letters(said("a_the_dog_"), torch.tensor([10])))
     assert skipped == (2, 8)

@@ -171,6 +171,9 @@ def test_timed_words_ask_for_each_letter_in_its_share_of_the_time() -> None:
     asked = ["__ddoogg _", "_a ", "__b "]  # of the second every place, of the third those that the sound has
     timings = [[TimedWord("Dog!", 0.08, 0.36)], [TimedWord("a", 0.04, 0.12)], [TimedWord("b", 0.08, 9.0)]]
     assert float(timed_loss(spelling(), sound, [[], [], []])) == 0.0
+    sound.lengths[0] = 0
+    assert float(timed_loss(spelling(), sound, [timings[0], [], []])) == 0.0
+    sound.lengths[0] = 5
     wanted = [place for text in (asked[0], asked[1].ljust(10, "_")) for place in map(SYMBOLS.index, text)]
     found = letters[:2].flatten(0, 1)[torch.arange(20), torch.tensor(wanted)]
     loss = timed_loss(spelling(), sound, [*timings[:2], []])

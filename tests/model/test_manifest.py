@@ -92,7 +92,9 @@ def test_texts_by_kind_are_joined_without_repeats_and_speech_is_known(tmp_path: 
         ({"file": "a.wav", "words": [["hello", "soon", 1.0]]}, "`words`"),
         ({"file": "a.wav", "words": [["hello", 2.0, 1.0]]}, "`words`"),
         ({"file": "a.wav", "words": [[7, 0.0, 1.0]]}, "`words`"),
-        ({"file": "a.wav", "words": 7}, "`words`"),
+        ({"file": "a.wav", "words": 0}, "`words`"),
+        ({"file": "a.wav", "words": ["a12"]}, "`words`"),
+        ({"file": "a.wav", "words": [["hello", 0.0, float("inf")]]}, "`words`"),
     ],
 )
 def test_bad_line_is_named(tmp_path: Path, bad: object, names: str) -> None:

@@ -27,7 +27,15 @@ FIRST, SECOND, THIRD = "a red dog", "the green car", "a cat"
         ("at first it rains. After that the sun shines", ["it rains", "the sun shines"]),
         ("After the dog barks, a man with a hat runs", ["the dog barks", "a man with a hat runs"]),
         ("a dog runs after a ball", []),
+        ("after a dog barks, a bell rings, then a cat meows", ["a dog barks", "a bell rings", "a cat meows"]),
+        ("After a dog barks, then\na  bell rings", ["a dog barks", "a bell rings"]),
         ("a child before a house", []),
+        ("the team finally wins the cup", []),
+        ("a man is followed by the police", []),
+        ("if it rains then we leave", []),
+        ("after dark, cars drive", []),
+        ("first aid is given", []),
+        ("a dog then " * 5 + "a cat", []),
         ("now and then a dog barks", []),
         ("first a dog", []),
         ("first aid then", []),
@@ -106,6 +114,11 @@ def test_what_is_seen_may_come_before_what_is_heard() -> None:
     assert both[0] > 0 > both[1]
 
 
+@pytest.mark.parametrize("text", ["\u200b, then a red dog", "a red dog, then 犬", "a red dog, then ?!"])
+def test_an_event_that_means_nothing_is_not_asked(text: str) -> None:
+    assert tiny().encode_text([text]).events == [None]
+
+
 def test_each_event_has_instants_of_its_own() -> None:
     clip = shows(tiny(), [FIRST, SECOND], [])
     text = tiny().encode_text([f"first {FIRST}, then {SECOND}", FIRST])
@@ -125,6 +138,9 @@ def test_order_does_not_depend_on_the_batch_and_keeps_scores_in_bounds() -> None
             for column, item in enumerate(clips):
                 one = tiny().pair_scores(tiny().encode_text([text]), collate([item], CELLS, WIDTH))
                 torch.testing.assert_close(one.fused[0, 0], pairs.fused[row, column], rtol=0, atol=1e-5)
+        assert pairs.fused[:, 3].tolist() == [0.0, 0.0, 0.0]  # a clip that holds nothing
+        heard_only = tiny().rerank(together, 0, clips[1:2], ("video",)).fused
+        assert heard_only.tolist() == [0.0]
     ends = torch.tensor([[-1.0, -0.5, 0.5, 1.0]])
     scores = PairScores(ends, ends, ends, *[None] * 4)  # type: ignore[arg-type]
     for lead in (-1.0, -0.4, 0.4, 1.0):
