@@ -8,10 +8,11 @@ see the same seconds twice, so their spans are merged.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+
+from model.explain import Relevance
 
 LEVEL = 0.5
 MAX_MOMENTS = 3
@@ -32,19 +33,12 @@ class Span:
 
 @dataclass(frozen=True)
 class ClipRelevance:
-    """One clip's instants: `times` [M] ascending seconds, `scores` [M]; the clip lasts from `start_s` to `end_s`.
-
-    `said`: from when to when the query is heard word by word, if that is what the clip is found by.
-    `events`: the same clip's instants for each event of a query that tells an order.
-    """
+    """A clip that lasts from `start_s` to `end_s`, its score, and how well each of its instants answers."""
 
     start_s: float
     end_s: float
     score: float
-    times: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    said: tuple[float, float] | None = None
-    events: tuple["ClipRelevance", ...] = ()
+    instants: Relevance
 
 
 def find_moments(clips: Sequence[ClipRelevance], duration_s: float | None) -> list[Span]:
@@ -67,32 +61,32 @@ def span_of(clip: ClipRelevance) -> Span:
 
     The whole clip when no instant stands out.
     """
-    if clip.events:
-        spans = [span_of(event) for event in clip.events]
+    times, scores = clip.instants.times, clip.instants.scores
+    if clip.instants.events:
+        spans = [span_of(replace(clip, instants=event)) for event in clip.instants.events]
         start, end = min(span.start_s for span in spans), max(span.end_s for span in spans)
         return Span(start, end, spans[0].peak_s, clip.score)
-    M = len(clip.times)
-    middle = (clip.start_s + clip.end_s) / 2
-    if clip.said is not None:
-        start, end = (min(max(at, clip.start_s), clip.end_s) for at in clip.said)
+    if clip.instants.said is not None:
+        start, end = (min(max(at, clip.start_s), clip.end_s) for at in clip.instants.said)
         return Span(start, end, (start + end) / 2, clip.score)
+    M = len(times)
     if M == 0:
-        return Span(clip.start_s, clip.end_s, middle, clip.score)
-    peak = int(np.argmax(clip.scores))
-    at = float(np.clip(clip.times[peak], clip.start_s, clip.end_s))
-    median = float(np.median(clip.scores))
-    threshold = median + LEVEL * (float(clip.scores[peak]) - median)
-    if M == 1 or not float(clip.scores[peak]) > median:
+        return Span(clip.start_s, clip.end_s, (clip.start_s + clip.end_s) / 2, clip.score)
+    peak = int(np.argmax(scores))
+    at = float(np.clip(times[peak], clip.start_s, clip.end_s))
+    median = float(np.median(scores))
+    threshold = median + LEVEL * (float(scores[peak]) - median)
+    if M == 1 or not float(scores[peak]) > median:
         return Span(clip.start_s, clip.end_s, at, clip.score)
-    inside = clip.scores >= threshold
+    inside = scores >= threshold
     first = last = peak
     while first > 0 and inside[first - 1]:
         first -= 1
     while last < M - 1 and inside[last + 1]:
         last += 1
     # An instant stands for the time halfway to its neighbours.
-    start = clip.start_s if first == 0 else float(clip.times[first - 1] + clip.times[first]) / 2
-    end = clip.end_s if last == M - 1 else float(clip.times[last] + clip.times[last + 1]) / 2
+    start = clip.start_s if first == 0 else float(times[first - 1] + times[first]) / 2
+    end = clip.end_s if last == M - 1 else float(times[last] + times[last + 1]) / 2
     start, end = max(start, clip.start_s), min(end, clip.end_s)
     return Span(min(start, at), max(end, at), at, clip.score)
 

@@ -29,7 +29,6 @@ from app.schemas.search import Degradation
 from app.shortlist import shortlist
 from app.telemetry import Metrics
 from indexer.snapshot import ClipRow, CurrentSnapshot, Snapshot
-from model.explain import Relevance
 from model.retriever import Retriever
 from model.text import TextEncoding
 from model.tokens import TokenSet
@@ -241,7 +240,9 @@ class _Answer:
             tokens, modalities = [scored.tokens for scored in part], tuple(self.request.modalities)
             found = self.retriever.relevances(self.encoded.text, self.encoded.row, tokens, modalities)
             for scored, at in zip(part, found, strict=True):
-                curves.setdefault(scored.clip.video_id, []).append(clip_relevance(scored, at))
+                clip = scored.clip
+                curve = ClipRelevance(clip.start_s, clip.end_s, scored.score, at)
+                curves.setdefault(clip.video_id, []).append(curve)
         return {key: find_moments(curves[key], shown.duration_s) for key, shown in self.shown.items()}
 
     def _explanation(self, best: Scored) -> Explanation:
@@ -267,12 +268,6 @@ def group(scored: Sequence[Scored]) -> list[list[Scored]]:
     for clip in sorted(scored, key=lambda clip: (-clip.score, clip.clip.start_s)):
         videos.setdefault(clip.clip.video_id, []).append(clip)
     return sorted(videos.values(), key=lambda clips: (-clips[0].score, clips[0].clip.video_id))
-
-
-def clip_relevance(scored: Scored, at: Relevance) -> ClipRelevance:
-    """The instants of a scored clip, with what the clip is."""
-    events = tuple(clip_relevance(scored, event) for event in at.events)
-    return ClipRelevance(scored.clip.start_s, scored.clip.end_s, scored.score, at.times, at.scores, at.said, events)
 
 
 def moment(video_id: str, span: Span) -> Moment:

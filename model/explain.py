@@ -12,6 +12,7 @@ from torch import Tensor
 from model.audio import TOKENS_PER_SECOND
 from model.clip_tokens import ClipTokens
 from model.fusion import FusionHead, PairScores
+from model.order import EVIDENCE
 from model.text import TextEncoding
 from model.tokens import TokenSet
 
@@ -96,7 +97,7 @@ def _mixed(curves: list[tuple[NDArray[np.float32], NDArray[np.float32], float]])
     if not curves:
         return Relevance(np.zeros(0, np.float32), np.zeros(0, np.float32))
     grid = np.unique(np.concatenate([times for times, _, _ in curves]))
-    evidence = np.array([score for _, _, score in curves]) * 8.0
+    evidence = np.array([score for _, _, score in curves]) * EVIDENCE
     share = np.exp(evidence - evidence.max())
     share /= share.sum()
     total = np.zeros(len(grid))

@@ -29,9 +29,9 @@ class PairScores(NamedTuple):
     gate: Tensor  # [B, N] the modality gate g
     cls_weights: Tensor  # [B, N] what the text alone says of each token's weight in CLS
     coarse_share: Tensor | None = None  # [B, 1] what part of the scores the coarse vectors have, 0 to 1
-    spelled_share: Tensor | None = None  # [B, 1] how far words heard letter by letter lift the scores, 0 to 1
-    led: Tensor | None = None  # [B, C] how far the order of a query's events leads each, -1 to 1
-    lift: Tensor | None = None  # [B, C] how far they do lift each, 0 to 1
+    led: Tensor | None = None  # [B, C] how far the order of a query's events leads each score, -1 to 1
+    spelled_share: Tensor | None = None  # [B, 1] how far words heard letter by letter may lift the scores, 0 to 1
+    lift: Tensor | None = None  # [B, C] how far they do lift each score, 0 to 1
 
     def summed(self, fused: Tensor, video: Tensor, audio: Tensor, share: Tensor) -> "PairScores":
         """Late sum with other scores [B, C] that have this share [B, 1]."""

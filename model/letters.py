@@ -21,7 +21,8 @@ BLANK, SPACE = 0, 1
 SKIPPED, BETWEEN = 4.0, 1.0  # nats a letter; chosen on drawn voices of val (docs/training-log.md)
 _SURE = math.log(0.98)  # of being no letter: of such frames in a row, one says as much as all
 _NEVER = -1e4
-_WRITTEN = str.maketrans({"’": "'", "‘": "'", "ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe"})
+TYPED = str.maketrans("‘’ʼ“”„–—", "'''\"\"\"--")  # a telephone writes don’t, books and captions don't
+_WHOLE = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe"})  # that no accent is taken off
 
 
 class SpelledToken(NamedTuple):
@@ -33,7 +34,7 @@ class SpelledToken(NamedTuple):
 
 def spelled(text: str) -> list[int]:
     """A text as symbols, letters without accents and strokes; what cannot be spelled is left out."""
-    letters = unicodedata.normalize("NFKD", text.casefold().translate(_WRITTEN))
+    letters = unicodedata.normalize("NFKD", text.translate(TYPED).casefold().translate(_WHOLE))
     return [place for place in map(SYMBOLS.find, letters) if place > BLANK]
 
 

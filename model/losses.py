@@ -307,11 +307,12 @@ def timed_loss(spelling: Spelling, sound: AudioTokens, timings: list[list[TimedW
     heard = spelling.letters(sound.tokens[known])
     targets = torch.full(heard.shape[:2], BLANK, dtype=torch.long)
     for target, row in zip(targets, known, strict=True):
-        target[FRAMES * int(sound.lengths[row]) :] = -100  # cross_entropy leaves these out
+        places = FRAMES * int(sound.lengths[row])
+        target[places:] = -100  # cross_entropy leaves these out
         for word, start, end in timings[row]:
             symbols = [*spelled(word), SPACE]
             first, last = (round(at * TOKENS_PER_SECOND * FRAMES) for at in (start, end))
-            for place in range(first, min(last, FRAMES * int(sound.lengths[row]))):
+            for place in range(first, min(last, places)):
                 target[place] = symbols[(place - first) * len(symbols) // (last - first)]
     return F.cross_entropy(heard.flatten(0, 1), targets.flatten().to(heard.device))
 

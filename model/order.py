@@ -19,9 +19,8 @@ from model.fusion import FusionHead
 from model.text import TextEncoding, plain
 
 SHARPNESS: Final = 20.0  # of attention over instants, for cosines
-EVIDENCE: Final = 8.0  # of coarse vectors, for which modality an event is in; as in `model.explain`
+EVIDENCE: Final = 8.0  # of the cosines of pictures and sound, for which of them shows something
 SHARE: Final = 0.4  # how far order leads a score; these were chosen on val (docs/training-log.md)
-
 MOST_EVENTS: Final = 5  # of a query; each is encoded and asked by itself
 
 _FIRST = re.compile(r"^(?:at )?first(?:ly)?(?:, | )(?!aid\b)", re.IGNORECASE)
@@ -69,9 +68,8 @@ def event_order(fusion: FusionHead, coarse: CoarseEncoder, text: TextEncoding, c
 def _apart(fusion: FusionHead, coarse: CoarseEncoder, asked: TextEncoding, clips: ClipTokens) -> Tensor:
     """Of one query's K events: the least that one comes after the one before, of the clip, [3, C]."""
     weights = fusion.token_weights(asked)
-    heard_at = (torch.arange(clips.audio.shape[1], device=clips.audio.device) + 0.5) / clips.audio_mask.sum(
-        dim=1, keepdim=True
-    ).clamp(min=1)
+    sounds = clips.audio_mask.sum(dim=1, keepdim=True).clamp(min=1)
+    heard_at = (torch.arange(clips.audio.shape[1], device=sounds.device) + 0.5) / sounds
     centres = torch.stack(
         [
             _centres(fusion.video_text, asked, weights, clips.video, clips.video_mask, clips.video_places),

@@ -145,7 +145,7 @@ class Retriever(nn.Module, ModelHubMixin):
 
     @torch.inference_mode()
     def encode_text(self, texts: list[str]) -> TextEncoding:
-        """Encode B queries: tokens [B, N, d], mask [B, N], pooled [B, d], words, unknown words, whether understood."""
+        """Encode B queries, and as queries of their own the events that they tell in order (see TextEncoding)."""
         encoding: TextEncoding = self.text(texts)
         return replace(encoding, events=[self._events(text) for text in texts])
 
@@ -237,14 +237,16 @@ class Retriever(nn.Module, ModelHubMixin):
         """`relevance` of several clips in one pass, which costs little more than one."""
         if not token_sets:
             return []
-        query, clips = text.row(row), self.collate(token_sets).only(modalities)
+        return self._relevances(text.row(row), self.collate(token_sets).only(modalities), token_sets)
+
+    def _relevances(self, query: TextEncoding, clips: ClipTokens, token_sets: list[TokenSet]) -> list[Relevance]:
+        """The same of one query and clips that are tensors already."""
         pairs = self.pair_scores(query, clips)
         found = relevances(self.fusion, query, clips, pairs, token_sets)
         if told := next(filter(None, query.events), None):
-            by_event = [self.relevances(told, event, token_sets, modalities) for event in range(len(told.words))]
-            return [
-                replace(instants, events=of) for instants, of in zip(found, zip(*by_event, strict=True), strict=True)
-            ]
+            by_event = [self._relevances(told.row(event), clips, token_sets) for event in range(len(told.words))]
+            by_clip = zip(found, zip(*by_event, strict=True), strict=True)
+            return [replace(instants, events=of_clip) for instants, of_clip in by_clip]
         if self.spelling is None or pairs.lift is None or not bool((pairs.lift > SAID).any()):
             return found
         said = zip(found, token_sets, self.spelling.said_spans(query, 0, clips), pairs.lift[0].tolist(), strict=True)

@@ -15,9 +15,7 @@ from torch import Tensor, nn
 
 from model.config import ConfigError, TextConfig
 from model.graph import TemporalGraphNetwork
-from model.letters import BLANK, SPACE, SYMBOLS, SpelledToken, spelled
-
-_TYPED = str.maketrans("‘’ʼ“”„–—", "'''\"\"\"--")  # a telephone writes don’t, books and captions don't
+from model.letters import BLANK, SPACE, SYMBOLS, TYPED, SpelledToken, spelled
 
 
 @dataclass(frozen=True)
@@ -192,7 +190,7 @@ class TextEncoder(nn.Module):
 
 def plain(text: str) -> str:
     """A text as the vocabulary has it: composed letters, a typewriter's quotes and dashes, single spaces."""
-    return " ".join(unicodedata.normalize("NFC", text).translate(_TYPED).split())
+    return " ".join(unicodedata.normalize("NFC", text).translate(TYPED).split())
 
 
 def character_spans(texts: list[str], encodings: list[Encoding]) -> tuple[Tensor, Tensor]:
@@ -202,10 +200,9 @@ def character_spans(texts: list[str], encodings: list[Encoding]) -> tuple[Tensor
     S = max(1, *ends)
     ids, spans = torch.zeros(B, S, dtype=torch.long), torch.zeros(B, N, S)
     for row, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
-        places = [
-            next(iter(spelled(letter)), BLANK) for letter in text[: ends[row]]
-        ]  # one a character, as offsets count
-        ids[row, : len(places)] = torch.tensor(places, dtype=torch.long)
+        # one symbol a character, as offsets count
+        symbols = [next(iter(spelled(character)), BLANK) for character in text[: ends[row]]]
+        ids[row, : len(symbols)] = torch.tensor(symbols, dtype=torch.long)
         for place, (start, end) in enumerate(encoding.offsets):
             if end > start:
                 spans[row, place, start:end] = 1.0 / (end - start)

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeGuard
 
 from model.errors import HtavError
 
@@ -239,13 +239,17 @@ class _Fields:
         value = self.line.get(field_name)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        if not _is_number(value):
             raise ManifestError(f"{self.where}: `{field_name}` must be a number that is not negative, not {value!r}.")
         return float(value)
 
 
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
+
+
 def _is_timed_word(value: Any) -> bool:
-    if not isinstance(value, list) or len(value) != 3 or not isinstance(value[0], str):
+    if not isinstance(value, list) or len(value) != 3:
         return False
-    numbers = [number for number in value[1:] if isinstance(number, int | float) and not isinstance(number, bool)]
-    return len(numbers) == 2 and 0 <= numbers[0] <= numbers[1] < 1e9
+    word, start, end = value
+    return isinstance(word, str) and _is_number(start) and _is_number(end) and start <= end

@@ -22,7 +22,7 @@ from model.errors import HtavError
 console = Console(stderr=True)
 HTAV: Final = (sys.executable, "-m", "model.cli")
 ONLY_SPELLING: Final = "fused=0,coarse=0,coarse_alone=0,words=0,alone=0,monotone=0,distil=0,hardest=0"
-ONLY_TIMED: Final = f"{ONLY_SPELLING},timed=1"
+TIMED_SPELLING: Final = f"{ONLY_SPELLING},timed=1"
 ONLY_SEEN_WHOLE: Final = "coarse_alone=1,fused=0,coarse=0,words=0,alone=0,monotone=0,ctc=0,distil=0,hardest=0"
 ONLY_LATE: Final = (
     "fused=1,late=1,hide=0,said=0,coarse_alone=0,coarse=0,words=0,alone=0,monotone=0,ctc=0,distil=0,hardest=0"
@@ -157,7 +157,7 @@ HELD_OUT_PAIRS: Final = {
 }
 PICTURES: Final = "--captions 3 --views 3"
 STAGES: Final = (
-    Stage("listen", 0.5, f"--lr 1e-3 --batch-size 64 --average 0.98 --loss {ONLY_TIMED}", TIMED),
+    Stage("listen", 0.5, f"--lr 1e-3 --batch-size 64 --average 0.98 --loss {TIMED_SPELLING}", TIMED),
     Stage("spell", 1.4, f"--lr 1e-3 --batch-size 64 --average 0.99 --loss {ONLY_SPELLING}", SPEECH, ("listen",)),
     Stage(
         "see",

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from app.moments import MAX_MOMENTS, MINIMUM_S, ClipRelevance, Span, find_moments, merge, span_of
 from app.search import moment
+from model.explain import Relevance
 
 
 def clip(scores: list[float], start: float = 0.0, end: float = 10.0, score: float = 0.5) -> ClipRelevance:
     M = len(scores)
     times = start + (np.arange(M, dtype=np.float32) + 0.5) * (end - start) / max(M, 1)
-    return ClipRelevance(start, end, score, times.astype(np.float32), np.array(scores, np.float32))
+    return ClipRelevance(start, end, score, Relevance(times.astype(np.float32), np.array(scores, np.float32)))
 
 
 def test_a_span_covers_the_instants_that_stand_out() -> None:
@@ -61,7 +62,7 @@ def test_when_nothing_fits_well_the_best_clip_still_gives_one() -> None:
 def word(at: float, end: float = 10.0) -> ClipRelevance:
     """A clip in which one audio token of 80 ms, around `at`, stands out."""
     times = np.arange(0.04, end, 0.08, dtype=np.float32)
-    return ClipRelevance(0.0, end, 0.5, times, (np.abs(times - at) < 0.04).astype(np.float32))
+    return ClipRelevance(0.0, end, 0.5, Relevance(times, (np.abs(times - at) < 0.04).astype(np.float32)))
 
 
 def test_a_word_is_widened_to_a_second_around_it() -> None:
@@ -87,24 +88,29 @@ def test_the_moment_of_a_video_shorter_than_the_minimum_is_the_video(duration: f
 
 def test_words_that_overlap_once_widened_become_one_moment() -> None:
     late = word(5.4)
-    [span] = find_moments([word(5.0), ClipRelevance(2.0, 12.0, 0.6, late.times, late.scores)], 12.0)
+    [span] = find_moments([word(5.0), ClipRelevance(2.0, 12.0, 0.6, late.instants)], 12.0)
     assert span.end_s - span.start_s == pytest.approx(1.4, abs=0.05)
     assert span.peak_s == pytest.approx(5.4, abs=0.05) and span.score == 0.6
 
 
 def test_words_that_are_heard_give_the_moment_whatever_else_stands_out() -> None:
-    spoken = replace(clip([0, 1.0, 0, 0, 0, 0, 0, 0, 0, 0]), said=(4.25, 6.5))
-    [span] = find_moments([spoken], 10.0)
+    def spoken(start: float, end: float, window: float = 0.0) -> ClipRelevance:
+        plain = clip([0, 1.0, 0, 0, 0, 0, 0, 0, 0, 0], window, window + 10.0)
+        return replace(plain, instants=replace(plain.instants, said=(start, end)))
+
+    [span] = find_moments([spoken(4.25, 6.5)], 10.0)
     assert (span.start_s, span.end_s) == (4.25, 6.5) and 4.25 < span.peak_s < 6.5
-    [brief] = find_moments([replace(spoken, said=(9.9, 10.4))], 10.0)
+    [brief] = find_moments([spoken(9.9, 10.4)], 10.0)
     assert (brief.start_s, brief.end_s) == (9.0, 10.0)
-    [over_two] = find_moments([spoken, replace(spoken, start_s=5.0, end_s=15.0, said=(5.0, 6.6))], 15.0)
+    [over_two] = find_moments([spoken(4.25, 6.5), spoken(5.0, 6.6, window=5.0)], 15.0)
     assert (over_two.start_s, over_two.end_s) == (4.25, 6.6)
 
 
 def test_events_in_order_give_the_moment_from_the_first_to_the_last() -> None:
     first, then = clip([0, 1.0, 0.9, 0, 0, 0, 0, 0, 0, 0]), clip([0, 0, 0, 0, 0, 0.9, 1.0, 0, 0, 0])
-    [span] = find_moments([replace(clip([0, 0, 0, 0, 0, 0, 0, 0, 0, 1.0]), events=(first, then))], 10.0)
+    whole = clip([0, 0, 0, 0, 0, 0, 0, 0, 0, 1.0])
+    told = replace(whole, instants=replace(whole.instants, events=(first.instants, then.instants)))
+    [span] = find_moments([told], 10.0)
     assert (span.start_s, span.end_s, span.peak_s) == (1.0, 7.0, 1.5)
 
 
