@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 SAMPLE_RATE = 16_000
 BAND_HZ = (50.0, 8000.0)
+EQUALISER_HZ = (100.0, 300.0, 700.0, 1500.0, 3000.0, 6000.0)
 SIDES = re.compile(r"\b(left|right|east|west|clockwise|counterclockwise)\b", re.IGNORECASE)
 NOISES = ("white", "pink", "brown")
 
@@ -60,7 +61,7 @@ def sound(wave: Waveform, rng: np.random.Generator, voices: list[Waveform] | Non
             if use_babble
             else colour(str(rng.choice(NOISES)), len(changed), rng)
         )
-        changed = mix(changed, noise, float(rng.uniform(-5.0, 20.0)))
+        changed = mix(changed, noise, float(rng.triangular(-5.0, 0.0, 20.0)))
     level = np.float32(10 ** (rng.uniform(-6, 6) / 20))
     return np.asarray(np.clip(changed * level, -1.0, 1.0), np.float32)
 
@@ -84,12 +85,11 @@ def reverberate(wave: Waveform, rng: np.random.Generator) -> Waveform:
 
 
 def microphone(wave: Waveform, rng: np.random.Generator) -> Waveform:
-    """The sound through another channel: a tilt of +-6 dB over the band, and half the time no highs (3 to 7 kHz)."""
+    """The sound through another channel: bands up to 10 dB up or down, and half the time no highs (3 to 7 kHz)."""
     size = _fast(len(wave))
     spectrum = np.fft.rfft(wave, size)
     frequencies = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
-    octaves = np.log2(np.clip(frequencies, 50.0, 8000.0) / 630.0)  # 630 Hz is the band's middle
-    spectrum *= 10 ** (rng.uniform(-6.0, 6.0) / 3.67 * octaves / 20)
+    spectrum *= 10 ** (np.interp(frequencies, EQUALISER_HZ, rng.uniform(-10.0, 10.0, len(EQUALISER_HZ))) / 20)
     if rng.random() < 0.5:
         spectrum /= np.sqrt(1 + (frequencies / rng.uniform(3000.0, 7000.0)) ** 16)  # Butterworth of order 8
     heard = np.fft.irfft(spectrum, size)[: len(wave)]

@@ -96,6 +96,7 @@ def prepare(
         store = FeatureStore(cache_dir("features") / digest, shapes)
         _fill(store, retriever, sources, cache, options, report)
     sources = usable(sources, options.split)
+    _check_times(sources, loss.weights)
     validation = _validation(folders, pixels, options, report)
     composer = _composer(sources, store, cache, shape, options, world) if options.compose else None
     sampler = _sampler(sources, options, report, rank, world)
@@ -110,6 +111,15 @@ def prepare(
         composer=composer,
     )
     return Prepared(retriever, loss, trained, feed, sampler, validation, pixels)
+
+
+def _check_times(sources: list[Source], weights: LossWeights) -> None:
+    """A loss that nothing feeds would teach nothing, and say so nowhere."""
+    if weights.timed > 0 and not any(example.item.words for source in sources for example in source.examples):
+        raise TrainingError(
+            "--loss timed needs sounds whose `words` have times, and no manifest has any.",
+            "Make them with eSpeak NG's library (pip install htav[synth]), or leave timed out.",
+        )
 
 
 def _validation(folders: list[Folder], pixels: ClipCache, options: Options, report: Report) -> list[Source]:

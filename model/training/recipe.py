@@ -115,12 +115,12 @@ SOURCES: Final = (
 )
 TIMED: Final = {"drawn": 3, "open": 1.5, "utterances": 1}  # eSpeak says when it says what
 SPEECH: Final = {
-    "drawn": 5,
+    "drawn": 6,
     "open": 1.5,
     "utterances": 0.3,
-    "flite": 1.2,
-    "queen": 1.7,
-    "sky": 0.9,
+    "flite": 1.0,
+    "queen": 1.5,
+    "sky": 0.8,
     "asterisk": 0.2,
     "speech": 0.4,
 }
@@ -158,7 +158,7 @@ HELD_OUT_PAIRS: Final = {
 PICTURES: Final = "--captions 3 --views 3"
 STAGES: Final = (
     Stage("listen", 0.5, f"--lr 1e-3 --batch-size 64 --average 0.98 --loss {TIMED_SPELLING}", TIMED),
-    Stage("spell", 1.4, f"--lr 1e-3 --batch-size 64 --average 0.99 --loss {ONLY_SPELLING}", SPEECH, ("listen",)),
+    Stage("spell", 1.9, f"--lr 1e-3 --batch-size 64 --average 0.99 --loss {ONLY_SPELLING}", SPEECH, ("listen",)),
     Stage(
         "see",
         0.5,

@@ -313,6 +313,11 @@ def test_init_of_another_preset_and_missing_data_are_said(data: Path, tmp_path: 
         train(options(data, tmp_path / "run", data=(str(tmp_path / "nowhere"),)), quiet=True)
 
 
+def test_times_are_asked_of_data_that_has_them(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no manifest has any"):
+        train(options(data, tmp_path / "run", loss="timed=1"), quiet=True)
+
+
 def test_report_averages_and_forgets_what_is_run_again(tmp_path: Path) -> None:
     with Report(tmp_path, quiet=True) as report:
         for step in (1, 2, 3):
