@@ -61,7 +61,7 @@ test-figures: $(DEV_STAMP) ## the figures of a checkpoint on every test set: DAT
 	$(BIN)/htav testset $(FIGURES)/sets --data $(DATA)
 	$(BIN)/htav figures $(FIGURES) --data $(DATA) --sets $(FIGURES)/sets $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
-train-compact: $(DEV_STAMP) ## make the shipped checkpoint anew from DATA=FOLDER (resumes; ARGS="--processes 2")
+train-compact: $(DEV_STAMP) ## make the shipped checkpoint anew from DATA=FOLDER (two processes; resumes)
 	$(BIN)/python -m model.training.recipe --data $(DATA) $(ARGS)
 
 ablate: $(DEV_STAMP) ## what each mechanism of the paper is worth: DATA=FOLDER [MODEL=FOLDER] [ABLATION=runs/ablation]

@@ -50,7 +50,7 @@ class Stage:
     """One call of `htav train`: the weights of its sources, and what else it is told."""
 
     name: str
-    hours: float
+    steps: int  # not hours: the same weights on a slow machine and on a busy one
     options: str
     weights: dict[str, float]
     starts_from: Sequence[str] = ()  # stages whose checkpoint it goes on from: the first of them that was not left out
@@ -157,17 +157,17 @@ HELD_OUT_PAIRS: Final = {
 }
 PICTURES: Final = "--captions 3 --views 3"
 STAGES: Final = (
-    Stage("listen", 0.5, f"--lr 1e-3 --batch-size 64 --average 0.98 --loss {TIMED_SPELLING}", TIMED),
-    Stage("spell", 1.9, f"--lr 1e-3 --batch-size 64 --average 0.99 --loss {ONLY_SPELLING}", SPEECH, ("listen",)),
+    Stage("listen", 510, f"--lr 1e-3 --batch-size 64 --average 0.98 --loss {TIMED_SPELLING}", TIMED),
+    Stage("spell", 1800, f"--lr 1e-3 --batch-size 64 --average 0.99 --loss {ONLY_SPELLING}", SPEECH, ("listen",)),
     Stage(
         "see",
-        0.5,
+        180,
         f"--lr 6e-4 --trunk-lr 1e-4 --batch-size 96 --average 0.98 --train text-last=2,frames-last=1 {PICTURES}",
         {"flickr8k": 1.0},
     ),
     Stage(
         "join",
-        1.1,
+        810,
         "--lr 5e-4 --trunk-lr 4e-5 "
         "--batch-size still=112,sound=40,film=24,composed=24 --average 0.99 --compose 0.5 "
         f"--train text-last=2 {PICTURES}",
@@ -177,7 +177,7 @@ STAGES: Final = (
     ),
     Stage(
         "look",
-        0.25,
+        90,
         f"--lr 1e-3 --batch-size 512 --loss {ONLY_SEEN_WHOLE} "
         "--only video.summary,coarse.widened,coarse.video_pool --views 3",
         {"flickr8k": 1.0},
@@ -185,7 +185,7 @@ STAGES: Final = (
     ),
     Stage(
         "weigh",
-        0.1,
+        120,
         f"--split val --lr 1e-3 --loss {ONLY_LATE} --compose 0.4 --views 1 --validate-items 8 "
         "--batch-size still=112,sound=40,film=24,composed=24 "
         "--only late.,spelling.share",
@@ -202,9 +202,9 @@ class Recipe:
     data: Path
     work: Path
     without: Sequence[str] = ()
-    processes: int = 1
+    processes: int = 2
     seed: int = 0  # of the training; the sources are always the same
-    part: float = 1.0  # of the hours that each stage has
+    part: float = 1.0  # of the steps that each stage has
     sources: Sequence[Source] = SOURCES
     stages: Sequence[Stage] = STAGES
 
@@ -258,7 +258,13 @@ class Recipe:
             return False
         out = self.work / stage.name
         command = ["train", "--out", str(out), *_repeated("--data", [f"{folders[n]}:{w:g}" for n, w in used.items()])]
-        command += ["--hours", f"{stage.hours * self.part:.4g}", "--seed", str(self.seed), *stage.options.split()]
+        command += [
+            "--steps",
+            str(max(round(stage.steps * self.part), 1)),
+            "--seed",
+            str(self.seed),
+            *stage.options.split(),
+        ]
         if "--compose" in command and not (used.keys() & STILLS and used.keys() - STILLS):
             place = command.index("--compose")
             del command[place : place + 2]
@@ -297,9 +303,9 @@ def main(
     data: Annotated[Path, typer.Option(help="The folder that holds flickr8k, speech and sounds.")],
     work: Annotated[Path, typer.Option(help="Where sources, runs and the checkpoint go.")] = Path("runs/compact"),
     without: Annotated[list[str] | None, typer.Option(help="A source to leave out; repeat it.")] = None,
-    processes: Annotated[int, typer.Option(help="Processes that train together, one a core.")] = 1,
+    processes: Annotated[int, typer.Option(help="Processes that train together, one a core.")] = 2,
     seed: Annotated[int, typer.Option(help="The seed of the training; the sources stay the same.")] = 0,
-    part: Annotated[float, typer.Option(help="How much of each stage's hours to train.")] = 1.0,
+    part: Annotated[float, typer.Option(help="How much of each stage's steps to train.")] = 1.0,
 ) -> None:
     """Make the sources, train in six stages, calibrate."""
     console.print(f"the checkpoint is in {Recipe(data, work, without or (), processes, seed, part).run()}")

@@ -8,7 +8,7 @@ from model.retriever import Retriever
 from model.training.recipe import SOURCES, STAGES, Recipe, RecipeError, Source, Stage
 from tests.model.small_data import photographs, tones
 
-TINY = "--preset tiny --steps 2 --batch-size 4 --threads 1 --views 1 --validate-every 100"
+TINY = "--preset tiny --batch-size 4 --threads 1 --views 1 --validate-every 100"
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def recipe(data: Path, **more: object) -> Recipe:
             "weigh", 2, f"{TINY} --split val --only late. --loss late=1", {"flickr8k": 1.0}, ("look", "join"), "spell"
         ),
     )
-    return Recipe(data, data.parent / "work", sources=sources, stages=stages, **more)  # type: ignore[arg-type]
+    return Recipe(data, data.parent / "work", processes=1, sources=sources, stages=stages, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.timeout(300)
@@ -61,10 +61,10 @@ def test_what_cannot_be_done_is_said(data: Path) -> None:
 def test_without_photographs_the_stages_that_need_them_are_left_out(
     data: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    out = recipe(data, without=("flickr8k",), seed=3, part=0.25).run()
+    out = recipe(data, without=("flickr8k",), seed=3, part=1.5).run()
     said = " ".join(capfd.readouterr().err.split())
     assert out == data.parent / "work" / "join" / "model" and Retriever.from_pretrained(out).config.preset == "tiny"
-    assert "--hours 0.5 --seed 3" in said
+    assert "--steps 3 --seed 3" in said
     assert "left out: the stage see" in said and "left out: the stage weigh" in said
 
 
