@@ -12,8 +12,8 @@ NAME: Final = re.compile(r"(train|val|test)-(woman|man)-\d+")
 NUMBERS: Final = 1_000_000  # a voice with its accent and variant has at most 39 characters
 TRACTS: Final = {"woman": (1.04, 1.32), "man": (0.82, 1.08)}  # formants against those of eSpeak's own voice
 PITCHES: Final = {"woman": (110, 210), "man": (50, 120)}  # the lower end, Hz
-# At the most, as far from eSpeak's own voice as the named voices of training go. Percent: where formants lie besides
-# the tract, how high they rise, how wide they are.
+# Percent, at the most about as far as the named voices of training stray: where formants lie beside the tract's place,
+# how high they rise, how wide they are.
 PLACE, HEIGHT, WIDTH = (-20.0, 20.0), (-70.0, 60.0), (-60.0, 80.0)
 BANDS: Final = ((100, 800), (900, 1800), (1900, 3200), (3300, 5400))  # Hz, where the tone has its points
 
@@ -30,7 +30,7 @@ def variant_file(voice: str) -> str | None:
     if found is None:
         return None
     dice, sex = random.Random(name), found[2]
-    strangeness = dice.random()  # most throats are ordinary: what they have of all that follows grows together
+    strangeness = dice.random()  # how far all formants and the stress stray: near 0 a throat is an ordinary one
     lowest = dice.randint(*PITCHES[sex])
     lines = ["language variant", f"name {name}", f"gender {'female' if sex == 'woman' else 'male'}"]
     lines += [f"pitch {lowest} {round(lowest * dice.uniform(1.1, 1.9))}"]
