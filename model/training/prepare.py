@@ -90,13 +90,13 @@ def prepare(
     cache = ClipCache(cache_dir("clips"), shape, keep_frames=kept_frames is None)
     folders = [Folder.parse(given) for given in options.data]
     sources = _sources(folders, options.split, cache, report)
+    _check_times(sources, loss.weights)
     store = None
     if kept_frames is not None:
         digest, shapes = kept_frames
         store = FeatureStore(cache_dir("features") / digest, shapes)
         _fill(store, retriever, sources, cache, options, report)
     sources = usable(sources, options.split)
-    _check_times(sources, loss.weights)
     validation = _validation(folders, pixels, options, report)
     composer = _composer(sources, store, cache, shape, options, world) if options.compose else None
     sampler = _sampler(sources, options, report, rank, world)

@@ -14,7 +14,9 @@ TRACTS: Final = {"woman": (1.04, 1.32), "man": (0.82, 1.08)}  # formants against
 PITCHES: Final = {"woman": (110, 210), "man": (50, 120)}  # the lower end, Hz
 # Percent, at the most about as far as the named voices of training stray: where formants lie beside the tract's place,
 # how high they rise, how wide they are.
-PLACE, HEIGHT, WIDTH = (-20.0, 20.0), (-70.0, 60.0), (-60.0, 80.0)
+PLACE: Final = (-20.0, 20.0)
+HEIGHT: Final = (-70.0, 60.0)
+WIDTH: Final = (-60.0, 80.0)
 BANDS: Final = ((100, 800), (900, 1800), (1900, 3200), (3300, 5400))  # Hz, where the tone has its points
 
 
