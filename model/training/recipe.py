@@ -18,6 +18,7 @@ from rich.console import Console
 
 from model.data.manifest import MANIFEST
 from model.errors import HtavError
+from model.training.state import STATES, state_folder
 
 console = Console(stderr=True)
 HTAV: Final = (sys.executable, "-m", "model.cli")
@@ -238,6 +239,8 @@ class Recipe:
             if source.made_by:
                 folder = self.work / "sources" / source.name
                 command = source.made_by.format(out=folder, all=folder.parent, data=self.data).split()
+                if command[0] == "synth":  # one that was stopped has left a part of its files
+                    command.append("--overwrite")
                 if source.needs and source.needs not in made:
                     console.print(f"[yellow]left out:[/] {source.name}, which needs {source.needs}")
                     continue
@@ -257,14 +260,9 @@ class Recipe:
             console.print(f"[yellow]left out:[/] the stage {stage.name}, of whose data there is none")
             return False
         out = self.work / stage.name
+        steps = max(round(stage.steps * self.part), 1)
         command = ["train", "--out", str(out), *_repeated("--data", [f"{folders[n]}:{w:g}" for n, w in used.items()])]
-        command += [
-            "--steps",
-            str(max(round(stage.steps * self.part), 1)),
-            "--seed",
-            str(self.seed),
-            *stage.options.split(),
-        ]
+        command += ["--steps", str(steps), "--seed", str(self.seed), *stage.options.split()]
         if "--compose" in command and not (used.keys() & STILLS and used.keys() - STILLS):
             place = command.index("--compose")
             del command[place : place + 2]
@@ -275,24 +273,37 @@ class Recipe:
             command += _repeated("--init", [str(self.work / name / "model") for name in before])
         if stage.hears_as in done:
             command += ["--audio-from", str(self.work / stage.hears_as / "model")]
-        return self._once(stage.name, command, processes=self.processes)
+        return self._once(stage.name, command, processes=self.processes, leaves=state_folder(out / STATES, steps))
 
-    def _once(self, name: str, command: list[str], *, processes: int = 1, must: bool = True) -> bool:
-        """Run a `htav` command unless it is done; whether it is."""
+    def _once(
+        self, name: str, command: list[str], *, processes: int = 1, must: bool = True, leaves: Path | None = None
+    ) -> bool:
+        """Run a `htav` command unless it is done; whether it is. One that was stopped has not left what it should."""
         mark = self.work / "done" / name
         if mark.exists():
             return True
         console.print(f"[bold]{name}[/]: htav {' '.join(command)}", highlight=False)
         start = (*HTAV[:2], "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *HTAV[1:])
         environment = os.environ | ({"ACCELERATE_USE_CPU": "true"} if processes > 1 else {})
-        ended = subprocess.run([*(start if processes > 1 else HTAV), *command], env=environment, check=False)
-        if ended.returncode:
+        if _exit_status([*(start if processes > 1 else HTAV), *command], environment):
             if must:
                 raise RecipeError(f"the step '{name}' failed.", "Mend what it says, and start again.")
             return False
+        if leaves is not None and not leaves.exists():
+            raise RecipeError(f"the step '{name}' was stopped.", "Start again with the same command: it goes on.")
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
         return True
+
+
+def _exit_status(command: Sequence[str], environment: dict[str, str]) -> int:
+    """Run a command to its end. Ctrl-C is the command's, too, which saves before it ends: so this waits for it."""
+    with subprocess.Popen(command, env=environment) as running:
+        try:
+            return running.wait()
+        except KeyboardInterrupt:
+            running.wait()
+            raise
 
 
 def _repeated(option: str, values: Sequence[str]) -> list[str]:

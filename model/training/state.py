@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from model.durable import sync
 from model.training.options import TrainingError
 
+STATES = "states"  # the folder of a run's states, in its own
 KEEP = 2
 UNFINISHED = ".unfinished-"
 
@@ -37,7 +38,7 @@ class State:
 def save(folder: Path, step: int, state: State) -> Path:
     """Write a state and drop the oldest; a kill at any time leaves the one before."""
     folder.mkdir(parents=True, exist_ok=True)
-    beside, target = folder / f"{UNFINISHED}{step:09}", folder / f"step-{step:09}"
+    beside, target = folder / f"{UNFINISHED}{step:09}", state_folder(folder, step)
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     save_file({name: value.contiguous() for name, value in state.model.items()}, beside / "model.safetensors")
@@ -56,6 +57,11 @@ def save(folder: Path, step: int, state: State) -> Path:
     for old in _complete(folder)[KEEP:]:
         shutil.rmtree(old)
     return target
+
+
+def state_folder(folder: Path, step: int) -> Path:
+    """Where the state after `step` steps is kept; a run that has ended has that of its last step."""
+    return folder / f"step-{step:09}"
 
 
 def newest(folder: Path) -> State | None:

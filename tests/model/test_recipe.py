@@ -1,9 +1,15 @@
 """The recipe of the shipped checkpoint, on tiny data: whole, started again, and with sources left out."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from model.data.manifest import load_manifest
 from model.retriever import Retriever
 from model.training.recipe import SOURCES, STAGES, Recipe, RecipeError, Source, Stage
 from tests.model.small_data import photographs, tones
@@ -48,6 +54,50 @@ def test_the_recipe_ends_in_a_calibrated_checkpoint_and_does_nothing_twice(
     before = (out / "model.safetensors").stat().st_mtime_ns
     assert recipe(data).run() == out
     assert (out / "model.safetensors").stat().st_mtime_ns == before
+
+
+ENDLESS = f"""
+import sys
+from pathlib import Path
+from model.training.recipe import Recipe, Source, Stage
+stage = Stage("see", 100_000, "{TINY} --save-every 1", {{"flickr8k": 1.0}})
+Recipe(Path(sys.argv[1]), Path(sys.argv[2]), processes=1, sources=(Source("flickr8k"),), stages=(stage,)).run()
+"""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("stopped", ["by Ctrl-C", "by a signal to the training"])
+def test_a_stage_that_is_stopped_saves_first_and_is_not_done(data: Path, tmp_path: Path, stopped: str) -> None:
+    work = tmp_path / "work"
+    started = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS, str(data), str(work)], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    states = work / "see" / "states"
+    deadline = time.monotonic() + 200
+    while not list(states.glob("step-*")) and started.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if stopped == "by Ctrl-C":  # a terminal sends it to the whole group
+        os.killpg(started.pid, signal.SIGINT)
+    else:
+        (training,) = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+        os.kill(int(training), signal.SIGTERM)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode != 0 and list(states.glob("step-*")) and not list(states.glob(".unfinished-*")), said
+    assert not (work / "done" / "see").exists()
+    assert stopped == "by Ctrl-C" or "the step 'see' was stopped" in said
+
+
+@pytest.mark.timeout(300)
+def test_a_source_that_was_stopped_half_way_is_made_anew(data: Path) -> None:
+    made_by = "synth {out} --kind utterances --count 3 --seed 1"
+    said = Recipe(data, data.parent / "work", sources=(Source("said", made_by),), stages=())
+    folder = data.parent / "work" / "sources" / "said"
+    for _ in range(2):  # the second time as after a stop: files of the first, and no mark
+        with pytest.raises(RecipeError, match="no stage"):
+            said.run()
+        assert len(load_manifest(folder)) == 3
+        assert (data.parent / "work" / "done" / "source-said").exists()
+        (data.parent / "work" / "done" / "source-said").unlink()
 
 
 def test_what_cannot_be_done_is_said(data: Path) -> None:
