@@ -21,7 +21,7 @@ from model.training.prepare import Prepared, build, prepare, stand_for
 from model.training.report import Report
 from model.training.validation import validate
 
-STATES, MODEL, BEST = "states", "model", "best"
+MODEL, BEST = "model", "best"
 
 
 @dataclass
@@ -57,14 +57,15 @@ def train(options: Options, *, quiet: bool = False) -> Result:
     if saved is not None:
         _load(retriever, loss, saved)
     step = int(saved.meta["step"]) if saved is not None else 0
-    with Report(options.out, resumed_at=step, quiet=quiet or devices.rank > 0) as report:
+    first = devices.rank == 0  # of several processes one tells
+    with Report(options.out if first else None, resumed_at=step, quiet=quiet or not first) as report:
         prepared = prepare(options, retriever, loss, report, devices.rank, devices.world)
         return Run(options, prepared, devices, report).go(saved)
 
 
 def _saved(options: Options) -> state.State | None:
     """The state to go on from. An old run is neither overwritten nor resumed unasked."""
-    folder = options.out / STATES
+    folder = options.out / state.STATES
     if options.resume:
         return state.newest(folder)  # a run stopped before its first state starts from the beginning
     if any(folder.glob("step-*")):
@@ -198,7 +199,7 @@ class Run:
         tensors = {name: value.detach().cpu() for name, value in self.whole.state_dict().items()}
         moments = state.optimizer_state(self.optimizer, self.prepared.trained.parameters)
         moment = state.State(tensors, moments, state.random_state(), meta, self.average.means)
-        state.save(self.options.out / STATES, self.step, moment)
+        state.save(self.options.out / state.STATES, self.step, moment)
 
     def _restore(self, saved: state.State) -> None:
         state.restore_optimizer(self.optimizer, self.prepared.trained.parameters, saved.optimizer)

@@ -5,7 +5,7 @@ import importlib.util
 from collections import defaultdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -22,23 +22,20 @@ COLUMNS = ("step", "seconds", "name", "value")
 
 
 class Report:
-    """Averages losses between two log lines; a resumed run goes on in the same files, less what it is about to redo."""
+    """Averages losses between two log lines; a resumed run goes on in the same files, less what it is about to redo.
 
-    def __init__(self, folder: Path, *, resumed_at: int = 0, quiet: bool = False) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    Without a folder nothing is written: of processes that train together one does.
+    """
+
+    def __init__(self, folder: Path | None, *, resumed_at: int = 0, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet)
         self.progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=self.console, disable=quiet,
         )  # fmt: skip
         self.tasks: dict[str, TaskID] = {}
-        self.path = folder / "log.csv"
-        _forget_after(self.path, resumed_at)
-        self.file = self.path.open("a", newline="", encoding="utf-8")
-        self.rows = csv.writer(self.file)
-        if self.file.tell() == 0:
-            self.rows.writerow(COLUMNS)
-        self.board = _tensorboard(folder / "tensorboard", resumed_at)
+        self.file = None if folder is None else _log(folder / "log.csv", resumed_at)
+        self.board = None if folder is None else _tensorboard(folder / "tensorboard", resumed_at)
         self.sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
 
     def __enter__(self) -> "Report":
@@ -47,7 +44,8 @@ class Report:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.progress.stop()
-        self.file.close()
+        if self.file is not None:
+            self.file.close()
         if self.board is not None:
             self.board.close()
 
@@ -70,12 +68,24 @@ class Report:
         """Write the averages since the last time, and `values` as they are. Returns what was written."""
         written = {name: total / count for name, (total, count) in self.sums.items()} | (values or {})
         self.sums.clear()
-        for name, value in written.items():
-            self.rows.writerow([step, f"{seconds:.1f}", name, f"{value:.6g}"])
-            if self.board is not None:
+        if self.file is not None:
+            rows = ([step, f"{seconds:.1f}", name, f"{value:.6g}"] for name, value in written.items())
+            csv.writer(self.file).writerows(rows)
+            self.file.flush()
+        if self.board is not None:
+            for name, value in written.items():
                 self.board.add_scalar(name, value, step)
-        self.file.flush()
         return written
+
+
+def _log(path: Path, resumed_at: int) -> TextIO:
+    """The log, opened to go on in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _forget_after(path, resumed_at)
+    log = path.open("a", newline="", encoding="utf-8")
+    if log.tell() == 0:
+        csv.writer(log).writerow(COLUMNS)
+    return log
 
 
 def _forget_after(path: Path, step: int) -> None:

@@ -53,7 +53,7 @@ def options(root: Path, out: Path, **more: Any) -> Options:
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    (newest, *_) = sorted((run / loop.STATES).glob("step-*"), reverse=True)
+    (newest, *_) = sorted((run / state.STATES).glob("step-*"), reverse=True)
     return load_file(newest / "model.safetensors")
 
 
@@ -80,7 +80,7 @@ def killed_run(data: Path, out: Path, steps: int, after: int, delay_s: float) ->
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
-    while not list((out / loop.STATES).glob(f"step-{after:09}")) and time.monotonic() < deadline:
+    while not list((out / state.STATES).glob(f"step-{after:09}")) and time.monotonic() < deadline:
         assert process.poll() is None, "the run ended by itself"
         time.sleep(0.01)
     time.sleep(delay_s)
@@ -108,7 +108,7 @@ def test_killed_and_resumed_gives_exactly_the_weights_of_an_uninterrupted_run(da
     for name in (loop.MODEL, loop.BEST):
         files = [(tmp_path / run / name / "model.safetensors").read_bytes() for run in ("whole", "killed")]
         assert files[0] == files[1], name
-    assert not list((out / loop.STATES).glob(f"{state.UNFINISHED}*"))
+    assert not list((out / state.STATES).glob(f"{state.UNFINISHED}*"))
     # Each logged step is there once, in order, though some of them were computed twice.
     logged = [int(row["step"]) for row in rows(out) if row["name"] == "train/lr"]
     assert logged == sorted(set(logged)) and logged[-1] == steps
@@ -117,7 +117,7 @@ def test_killed_and_resumed_gives_exactly_the_weights_of_an_uninterrupted_run(da
 def test_what_is_published_is_the_average_of_the_weights(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     train(options(data, out, steps=4, save_every=4, average=0.9, lr=0.01), quiet=True)
-    saved = state.newest(out / loop.STATES)
+    saved = state.newest(out / state.STATES)
     assert saved is not None
     published = Retriever.from_pretrained(out).state_dict()
     name = "retriever.fusion.cls"
@@ -303,7 +303,7 @@ def test_wrong_options_are_named_before_anything_is_done(
     with pytest.raises(TrainingError) as caught:
         train(options(data, tmp_path / "run", **wrong), quiet=True)
     assert says in caught.value.message and caught.value.hint
-    assert not (tmp_path / "run" / loop.STATES).exists()
+    assert not (tmp_path / "run" / state.STATES).exists()
 
 
 def test_init_of_another_preset_and_missing_data_are_said(data: Path, tmp_path: Path) -> None:
@@ -329,6 +329,14 @@ def test_report_averages_and_forgets_what_is_run_again(tmp_path: Path) -> None:
         report.log(2, 25.0, {"loss": 9.0})
     assert [(row["step"], row["value"]) for row in rows(tmp_path)] == [("1", "1.5"), ("2", "9")]
     assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_of_several_processes_one_writes_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Report(None, quiet=True) as report:
+        report.add("loss", 2.0)
+        assert report.log(1, 10.0, {"lr": 0.5}) == {"loss": 2.0, "lr": 0.5}
+    assert not list(tmp_path.iterdir())
 
 
 def test_command_prints_one_document(data: Path, tmp_path: Path) -> None:
