@@ -77,12 +77,14 @@ def publish(
     model: str,
     width: int,
     force: bool = False,
+    as_latest: bool = True,
     flat_limit: int = FLAT_LIMIT,
     on_step: Step = lambda name: None,
 ) -> str:
     """Publish every clip of the searchable videos and return the snapshot's id: the current one if nothing changed.
 
-    `force` builds anew in any case. `on_step` hears each name of STEPS once that step is durable.
+    `force` builds anew in any case. Without `as_latest` the snapshot is the latest only if the one it replaces was.
+    `on_step` hears each name of STEPS once that step is durable.
     """
     with publishing(settings.data_dir):
         _clear_leftovers(settings.data_dir)
@@ -91,19 +93,29 @@ def publish(
         current = None if force else _unchanged(settings.data_dir, fingerprint, contents)
         if current is None:
             current = _build(settings, catalog, contents, fingerprint, model, flat_limit, on_step)
+            pointer = pointer_of(settings.data_dir)
+            move = pointer.moved if as_latest else pointer.replaced
+            write_pointer(settings.data_dir, move(fingerprint, current))
+            on_step("pointed")
         prune(settings, catalog)
         on_step("pruned")
     return current
 
 
 def republish(settings: IndexSettings, catalog: Catalog, fingerprint: str, *, force: bool = False) -> str:
-    """Publish again for a fingerprint of which a snapshot or a segment exists; needs no model."""
+    """Publish again for a fingerprint of which a snapshot or a segment exists; needs no model.
+
+    Housekeeping does this for every model: it must not make an old one the latest, for the others are what `gc` drops.
+    """
     with catalog.session() as session:
         model = session.scalar(
             select(SnapshotRow.model).where(SnapshotRow.fingerprint == fingerprint).order_by(SnapshotRow.id.desc())
         )
         width = session.scalar(select(Segment.width).where(Segment.fingerprint == fingerprint))
-    return publish(settings, catalog, fingerprint=fingerprint, model=model or "unknown", width=width or 1, force=force)
+    return publish(
+        settings, catalog, fingerprint=fingerprint, model=model or "unknown", width=width or 1,
+        force=force, as_latest=False,
+    )  # fmt: skip
 
 
 def _collect(settings: IndexSettings, catalog: Catalog, fingerprint: str, width: int) -> Contents:
@@ -205,8 +217,6 @@ def _build(
         on_step("renamed")
     _record(catalog, manifest)
     on_step("recorded")
-    write_pointer(data_dir, pointer_of(data_dir).moved(fingerprint, snapshot_id))
-    on_step("pointed")
     return snapshot_id
 
 

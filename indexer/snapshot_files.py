@@ -35,7 +35,7 @@ CLIP_DTYPE = np.dtype([("clip_id", "<i8"), ("video", "<i8"), ("start_s", "<f8"),
 
 @dataclass(frozen=True)
 class Pointer:
-    """Which snapshot to serve: one for each fingerprint, and the one published last."""
+    """Which snapshot to serve: one for each fingerprint, and the one of the model that was last indexed with."""
 
     latest: str | None = None
     by_fingerprint: dict[str, str] = field(default_factory=dict)
@@ -45,6 +45,12 @@ class Pointer:
 
     def moved(self, fingerprint: str, snapshot_id: str) -> "Pointer":
         return Pointer(snapshot_id, self.by_fingerprint | {fingerprint: snapshot_id})
+
+    def replaced(self, fingerprint: str, snapshot_id: str) -> "Pointer":
+        """A snapshot made anew takes the old one's place: it is the latest only where the old one was."""
+        was_latest = self.latest in (None, self.by_fingerprint.get(fingerprint))
+        moved = self.moved(fingerprint, snapshot_id)
+        return moved if was_latest else Pointer(self.latest, moved.by_fingerprint)
 
     def without(self, fingerprint: str) -> "Pointer":
         rest = {name: current for name, current in self.by_fingerprint.items() if name != fingerprint}

@@ -307,6 +307,24 @@ def test_old_models_go_only_when_asked(settings: IndexSettings, catalog: Catalog
     assert problems(settings, catalog) == []
 
 
+@pytest.mark.usefixtures("indexed")
+def test_housekeeping_never_takes_the_old_model_for_the_new_one(settings: IndexSettings, catalog: Catalog) -> None:
+    """Only the old model's snapshot is out of date or damaged: making it anew must not make it the latest."""
+    fill(settings, catalog, range(4), fingerprint="new")
+    set_state(catalog, 1, VideoState.DELETED)
+    newest = release(settings, catalog, "new")
+    collect_garbage(settings, catalog)
+    assert open_current(settings.data_dir, catalog, FINGERPRINT).videos == 3
+    assert read_pointer(settings.data_dir).latest == newest
+    old = read_pointer(settings.data_dir).by_fingerprint[FINGERPRINT]
+    flip(snapshot_dir(settings.data_dir, old) / COARSE, 60)
+    assert problems(settings, catalog) == [("snapshot", "corrupt_snapshot", True)]
+    assert read_pointer(settings.data_dir).latest == newest
+    collect_garbage(settings, catalog, drop_old_models=True)
+    assert set(read_pointer(settings.data_dir).by_fingerprint) == {"new"}
+    assert open_current(settings.data_dir, catalog, "new").clips == 9
+
+
 def test_old_jobs_are_forgotten(settings: IndexSettings, catalog: Catalog) -> None:
     old, fresh, waiting = (jobs.submit(catalog, ["/x"]) for _ in range(3))
     for job_id in (old, fresh):
