@@ -219,8 +219,12 @@ class Run:
         work.duration_s, work.expected = end.duration_s, len(plan(end.duration_s))
         if end.cut is not None:
             work.problem = (end.cut.code, end.cut.message)
-        if not work.waiting and work.failed is None:
+        if work.waiting:
+            return  # the batch that holds its last clips decides
+        if work.failed is None:
             self._commit(work, [])
+        else:
+            self._give_up(work, work.failed)
 
     def _encode_batch(self) -> None:
         batch, self.batch = self.batch, []

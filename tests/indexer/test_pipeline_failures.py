@@ -142,6 +142,21 @@ def test_a_clip_that_cannot_be_encoded_fails_its_own_file_alone(
     assert (report.failed[0].code, Path(report.failed[0].uri).name) == ("encode_failed", "voice.wav")
 
 
+def test_a_clip_that_fails_before_its_file_is_decoded_to_the_end_does_not_hold_the_run_up(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of one: the only clip of a short file is encoded before the end of the file is heard of."""
+    bench.settings = bench.settings.model_copy(update={"batch_clips": 1})
+
+    def poisoned(*_: Any) -> Any:
+        raise RuntimeError("a poisoned clip")
+
+    monkeypatch.setattr(Retriever, "encode_clips", poisoned)
+    report = bench.index(library)
+    assert vars(report.counts) == counts(found=3, failed=3)
+    assert {(failure.code, failure.attempts) for failure in report.failed} == {("encode_failed", 3)}
+
+
 def test_no_room_on_the_disk_fails_the_run_and_no_file(bench: Bench, library: Path) -> None:
     full = bench.settings.model_copy(update={"min_free_bytes": 1 << 60})
     with pytest.raises(InsufficientStorage):
