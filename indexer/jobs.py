@@ -44,7 +44,7 @@ def submit(
     retry: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> str:
-    """Queue a job for these files and folders; `retry` tries failed files again, whatever they have cost so far."""
+    """Queue a job for these files and folders; `retry` tries failed files again, whatever they have cost until then."""
     with catalog.transaction() as session:
         return enqueue(session, paths, kind=kind, options={**(options or {}), "retry": retry})
 

@@ -70,7 +70,9 @@ class Run:
         found = list(scan(scopes, roots, skip=[self.settings.data_dir.resolve()]))
         if not found and not self.library.knows(scopes):
             raise NothingToIndex("There are no media files in what was given.", "Name a folder with videos in it.")
-        comparison = self.library.compare(scopes, found, retry=retry)
+        # a job taken over has forgiven its files before: what they have cost it since must end it
+        forgiving = retry and not self.lease.files()
+        comparison = self.library.compare(scopes, found, retry=forgiving)
         counts = self.report.counts
         counts.found, counts.unchanged = len(found), comparison.unchanged
         self.report.failed += [failure for _, failure in comparison.failed]

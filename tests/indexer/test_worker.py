@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from indexer import jobs
+from indexer import failures, jobs
 from indexer.catalog import Catalog, media_root
 from indexer.config import IndexSettings
 from indexer.tables import Job, JobState, VideoState
 from indexer.worker import run_worker
 from model import Retriever
+from tests import processes
 from tests.indexer.library_files import seen
 
 
@@ -70,6 +71,33 @@ def test_a_model_that_cannot_be_loaded_gives_the_job_back(settings: IndexSetting
     with pytest.raises(FileNotFoundError):
         run_worker(settings, once=True, load=load)
     assert jobs.get(known, job).state is JobState.QUEUED
+
+
+def test_a_file_that_kills_its_workers_ends_a_retry_too(
+    settings: IndexSettings, known: Catalog, root: Path, retriever: Retriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had cost before is forgotten when the job begins, and not again each time it is taken over."""
+    path = seen(root / "poison.mp4")
+    status = path.stat()
+    with known.transaction() as session:
+        folder = media_root(session, root).id
+        failures.record(session, folder, path.name, "damaged", "", size=status.st_size, mtime_ns=status.st_mtime_ns)
+    job = jobs.submit(known, [root], retry=True)
+    tried: list[object] = []
+
+    def stopped(_: Retriever, clips: object) -> None:
+        tried.append(clips)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Retriever, "encode_clips", stopped)
+    run_worker(settings, once=True, load=lambda _: retriever)
+    assert len(tried) == 1 and jobs.get(known, job).state is JobState.QUEUED
+    (file,) = jobs.files(known, job)
+    for _ in range(settings.max_attempts + 1):  # the first death lays nothing at its door
+        processes.start(processes.claim_take_die, settings, [file.id]).join()
+    run_worker(settings, once=True, load=lambda _: retriever)
+    assert len(tried) == 1 and jobs.get(known, job).state is JobState.DONE_WITH_FAILURES
+    assert [row.code for row in failures.failed_files(known)] == ["worker_died"]
 
 
 def start(settings: IndexSettings, checkpoint: Path) -> subprocess.Popen[bytes]:
