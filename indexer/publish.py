@@ -125,7 +125,8 @@ def _collect(settings: IndexSettings, catalog: Catalog, fingerprint: str, width:
         vectors, readings, damaged = _coarse_records(settings.data_dir, rows, width)
         if not damaged:
             break
-        quarantine(catalog, damaged, "corrupt_record")
+        still_there = set(_clip_rows(catalog, fingerprint)[0])  # compaction may have moved the others before the read
+        quarantine(catalog, [row.id for row in damaged if row in still_there], "corrupt_record")
     videos = sorted({row.video_id for row in rows})
     ordinals = {video: ordinal for ordinal, video in enumerate(videos)}
     clips = np.array([(row.id, ordinals[row.video_id], row.start_s, row.end_s) for row in rows], CLIP_DTYPE)
@@ -153,8 +154,8 @@ def _clip_rows(catalog: Catalog, fingerprint: str) -> tuple[Sequence[Any], float
 
 def _coarse_records(
     data_dir: Path, rows: Sequence[Any], width: int
-) -> tuple[NDArray[np.float16], list[bytes], list[int]]:
-    """Coarse vectors [n, 3d] and readings in the order of `rows` (read in the disk's order), and damaged clips' ids."""
+) -> tuple[NDArray[np.float16], list[bytes], list[Any]]:
+    """Coarse vectors [n, 3d] and readings in the order of `rows` (read in the disk's order), and the damaged rows."""
     vectors, readings, damaged = np.zeros((len(rows), 3 * width), np.float16), [b""] * len(rows), []
     order = sorted(range(len(rows)), key=lambda i: (rows[i].segment_id, rows[i].coarse_offset))
     reader = SegmentReader(data_dir)
@@ -165,7 +166,7 @@ def _coarse_records(
             try:
                 vectors[i], readings[i] = CoarseRecord.from_bytes(record or b"", width)
             except ValueError:
-                damaged.append(rows[i].id)
+                damaged.append(rows[i])
     return vectors, readings, damaged
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -263,6 +264,26 @@ def test_a_read_that_meets_compaction_looks_again(
 
     monkeypatch.setattr(SegmentReader, "read", read_late)
     assert None not in snapshot.fetch([clip_id(catalog, 0), clip_id(catalog, 3)])
+    assert not jobs.list_jobs(catalog)
+
+
+@pytest.mark.usefixtures("indexed")
+def test_a_publication_that_meets_compaction_hides_nothing(
+    settings: IndexSettings, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original: Callable[..., object] = SegmentReader.read
+    monkeypatch.setattr("indexer.gc.COMPACT_BELOW", 2.0)
+    monkeypatch.setattr("indexer.gc.republish", lambda *_: None)  # gc is past what waits for other publishers
+    monkeypatch.setattr("indexer.gc.publishing", lambda _: nullcontext())
+
+    def read_late(self: SegmentReader, *args: object, **options: object) -> object:
+        monkeypatch.setattr(SegmentReader, "read", original)
+        collect_garbage(settings, catalog)
+        return original(self, *args, **options)
+
+    monkeypatch.setattr(SegmentReader, "read", read_late)
+    release(settings, catalog, force=True)
+    assert open_current(settings.data_dir, catalog).videos == 4
     assert not jobs.list_jobs(catalog)
 
 
