@@ -21,7 +21,7 @@ from indexer.jobs import Lease
 from indexer.library import Library
 from indexer.progress import Counts, DatabaseReporter, Failure, IndexReport, NullReporter, Reporter, Reporters
 from indexer.run import Run
-from indexer.scan import resolve
+from indexer.scan import resolve, resolve_again
 from indexer.tables import JobState, VideoState
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def index_paths(
     """Index files and folders now, as a job of its own. `owner`: the paths may become media roots."""
     catalog = Catalog.open(settings)
     try:
-        named = check_paths(catalog, settings, paths, owner=owner)  # refuse before there is a job
+        named = check_paths(catalog, settings, paths, owner=owner, retry=retry)  # refuse before there is a job
         bury_the_dead(catalog, settings)
         job_id = jobs.submit(catalog, named, retry=retry, options={"owner": owner})
         lease = jobs.claim(catalog, settings, job_id)
@@ -72,11 +72,11 @@ def run_job(
 
 
 def check_paths(
-    catalog: Catalog, settings: IndexSettings, paths: Sequence[str | Path], *, owner: bool = True
+    catalog: Catalog, settings: IndexSettings, paths: Sequence[str | Path], *, owner: bool = True, retry: bool = False
 ) -> list[Path]:
-    """The paths with links resolved. Raises PathRefused for those that cannot be indexed."""
-    roots = Library(settings, catalog, "").roots()
-    return [resolve(path, roots, owner=owner).file_path for path in paths]
+    """The paths with links resolved, but for what is tried again. Raises PathRefused for what cannot be indexed."""
+    roots, find = Library(settings, catalog, "").roots(), resolve_again if retry else resolve
+    return [find(path, roots, owner=owner).file_path for path in paths]
 
 
 def bury_the_dead(catalog: Catalog, settings: IndexSettings) -> None:

@@ -27,7 +27,7 @@ from indexer.library import Library, Ruling, Task
 from indexer.progress import Failure, FileEvent, IndexReport, Reporter
 from indexer.publish import publish
 from indexer.sample import plan
-from indexer.scan import resolve, scan
+from indexer.scan import resolve, resolve_again, scan
 from indexer.tables import SEARCHABLE, Clip, Video, VideoState, now, video_id
 from indexer.writer import ClipWriter, NewClip
 
@@ -66,7 +66,8 @@ class Run:
     def go(self, paths: Sequence[str | Path], *, retry: bool, owner: bool) -> IndexReport:
         started = time.monotonic()
         roots = self.library.roots()
-        scopes = [resolve(path, roots, owner=owner) for path in paths]
+        find = resolve_again if retry else resolve
+        scopes = [find(path, roots, owner=owner) for path in paths]
         found = list(scan(scopes, roots, skip=[self.settings.data_dir.resolve()]))
         if not found and not self.library.knows(scopes):
             raise NothingToIndex("There are no media files in what was given.", "Name a folder with videos in it.")

@@ -80,6 +80,20 @@ def resolve(given: str | Path, roots: Sequence[Path], *, owner: bool) -> Scope:
     return Scope(root, _relative(target, root), is_file=not is_folder)
 
 
+def resolve_again(given: str | Path, roots: Sequence[Path], *, owner: bool) -> Scope:
+    """`resolve` for a path whose files are to be tried again: a media file in a root stays where it was met.
+
+    Most of all a link that was refused: `scan` judges it by where it leads. Followed here, it would pass for a path
+    that the owner has named, and make a root of the folder it leads to or end the run for all files beside it.
+    """
+    path = file_path("", str(given))
+    root = deepest_root(path, roots)
+    is_folder = os.path.isdir(path) and not os.path.islink(path)
+    if root is None or is_folder or path.suffix.lower() not in MEDIA_SUFFIXES:
+        return resolve(given, roots, owner=owner)
+    return Scope(root, _relative(path, root), is_file=True, exists=os.path.lexists(path))
+
+
 def scan(scopes: Sequence[Scope], roots: Sequence[Path], skip: Sequence[Path] = ()) -> Iterator[Found]:
     """Every file with a media suffix in the scopes, each once. `skip` names folders that are not entered (our own)."""
     known = [*roots, *(scope.root for scope in scopes)]

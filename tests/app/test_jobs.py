@@ -118,6 +118,19 @@ def test_a_file_that_may_not_be_read_fails_alone_and_is_listed(roomy: Served, ti
     assert client.get(retried.headers["location"]).json()["counts"]["encoded"] == 1
 
 
+def test_a_link_that_leads_nowhere_does_not_stop_a_retry(roomy: Served, tiny_checkpoint: Path) -> None:
+    client, media = roomy.client, roomy.settings.media_roots[0]
+    (media / "nowhere.mp4").symlink_to(media.parent / "gone.mp4")
+    first = submit(client, ".")
+    work(roomy, tiny_checkpoint)
+    write_media(media / "broken.mp4", seconds=1, size=(64, 48))
+    retried = client.post(f"/v1/index-jobs/{first}/retry")
+    work(roomy, tiny_checkpoint)
+    done = client.get(retried.headers["location"]).json()
+    assert (done["state"], done["counts"]["encoded"]) == ("done_with_failures", 1)
+    assert [(failure["uri"], failure["code"]) for failure in done["failed"]] == [("nowhere.mp4", "unreadable")]
+
+
 def test_a_folder_without_media_fails_the_job_and_says_what_to_do(roomy: Served, tiny_checkpoint: Path) -> None:
     bare = roomy.settings.media_roots[0] / "bare"
     bare.mkdir()

@@ -120,6 +120,29 @@ def test_a_file_that_may_not_be_read_is_listed_and_indexed_once_it_may(
     assert document("failed") == {"failed": []}
 
 
+def test_a_link_that_failed_neither_stops_a_retry_nor_opens_another_folder(tmp_path: Path, bench: Bench) -> None:
+    library, private = tmp_path / "library", tmp_path / "private"
+    for folder in (library, private):
+        folder.mkdir()
+    (library / "bad.mp4").write_bytes(b"no media" * 100)
+    (library / "out.mp4").symlink_to(seen(private / "secret.mp4", shade=9))
+    (library / "nowhere.mp4").symlink_to(tmp_path / "gone" / "nowhere.mp4")
+    (library / "round.mp4").symlink_to(library / "round.mp4")
+    refused = {"out.mp4": "outside_media_root", "nowhere.mp4": "unreadable", "round.mp4": "unreadable"}
+
+    def codes() -> dict[str, str]:
+        return {Path(row["uri"]).name: row["code"] for row in document("failed")["failed"]}
+
+    document("index", library, status=1)
+    assert codes() == refused | {"bad.mp4": "damaged"}
+    seen(library / "bad.mp4")
+    report = document("retry", status=1)
+    assert (report["counts"]["found"], report["counts"]["encoded"], report["counts"]["failed"]) == (4, 1, 3)
+    assert codes() == refused
+    document("retry", status=1)
+    assert list(bench.videos()) == ["bad.mp4"]
+
+
 def test_for_people_the_commands_speak_plainly(tmp_path: Path) -> None:
     seen(tmp_path / "library.mp4")
     assert "1 encoded" in run("index", tmp_path / "library.mp4").stdout
