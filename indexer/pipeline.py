@@ -48,7 +48,11 @@ def index_paths(
         lease = jobs.claim(catalog, settings, job_id)
         if lease is None:  # a worker was faster
             return _watch(catalog, job_id)
-        return run_job(lease, settings, catalog, retriever, reporter)
+        try:
+            return run_job(lease, settings, catalog, retriever, reporter)
+        except (KeyboardInterrupt, SystemExit):  # ended, not given back: a worker would go on with what was stopped
+            _interrupted(lease)
+            raise
     finally:
         catalog.close()
 
@@ -56,16 +60,16 @@ def index_paths(
 def run_job(
     lease: Lease, settings: IndexSettings, catalog: Catalog, retriever: "Retriever", reporter: Reporter | None = None
 ) -> IndexReport:
-    """Do a claimed job to its end; whatever goes wrong, the job is left in a state that says so."""
+    """Do a claimed job to its end; whatever goes wrong with it, the job is left in a state that says so.
+
+    An interruption leaves the lease to the caller, who knows whether somebody else should go on.
+    """
     job = jobs.get(catalog, lease.job_id)
     listeners = Reporters([DatabaseReporter(lease), reporter or NullReporter()])
     try:
         with indexing(settings.data_dir, lease, listeners):
             run = Run(lease, settings, catalog, retriever, listeners)
             return run.go(job.paths, retry=bool(job.options.get("retry")), owner=bool(job.options.get("owner")))
-    except (KeyboardInterrupt, SystemExit):
-        lease.give_back()
-        raise
     except (StorageError, PathRefused) as err:
         lease.abort(err.code, str(err))
         raise
@@ -83,7 +87,11 @@ def bury_the_dead(catalog: Catalog, settings: IndexSettings) -> None:
     """End the runs of this command that were killed, so that what they had in hand is counted; the next run goes on."""
     for job in jobs.list_jobs(catalog, state=JobState.RUNNING):
         if job.options.get("owner") and (lease := jobs.claim(catalog, settings, job.id)) is not None:
-            lease.abort("interrupted", "The run was interrupted. A later one goes on where it stopped.")
+            _interrupted(lease)
+
+
+def _interrupted(lease: Lease) -> None:
+    lease.abort("interrupted", "The run was interrupted. A later one goes on where it stopped.")
 
 
 @contextmanager
@@ -105,9 +113,13 @@ def indexing(data_dir: Path, lease: Lease, reporter: Reporter) -> Iterator[None]
 
 
 def _watch(catalog: Catalog, job_id: str) -> IndexReport:
-    """Wait for a job that someone else does, and report it as if it had been ours."""
-    while (job := jobs.get(catalog, job_id)).state not in jobs.FINISHED:
-        time.sleep(WATCH_JOB_S)
+    """Wait for a job that someone else does, and report it as if it had been ours. Stopped, it stops the job."""
+    try:
+        while (job := jobs.get(catalog, job_id)).state not in jobs.FINISHED:
+            time.sleep(WATCH_JOB_S)
+    except (KeyboardInterrupt, SystemExit):
+        jobs.cancel(catalog, job_id)
+        raise
     known = {name: int(job.counts.get(name, 0)) for name in vars(Counts())}
     report = IndexReport(job_id, job.snapshot_id, counts=Counts(**known), cancelled=job.state is JobState.CANCELLED)
     names = {(file.root_id, file.path) for file in jobs.files(catalog, job_id) if file.state is VideoState.FAILED}

@@ -55,6 +55,9 @@ def run_worker(
                 reports.append(run_job(lease, settings, catalog, retriever, reporter))
             except IndexerError as err:
                 log.warning("job %s: %s (%s)", lease.job_id, err, err.code)
+            except (KeyboardInterrupt, SystemExit):
+                lease.give_back()
+                raise
             if not once:
                 reports.clear()
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from indexer import jobs
+from indexer import failures, jobs
 from indexer.catalog import Catalog
 from indexer.config import IndexSettings
 from indexer.lease import Lease
@@ -45,6 +45,47 @@ def test_a_long_file_is_resumed_in_its_middle(bench: Bench, tmp_path: Path, monk
     assert report.media_s < 40
     after = bench.clips()
     assert after[:3] == before and len(after) == len(clip_windows(bench.videos()["film.mp4"].duration_s or 0))
+
+
+def test_a_run_that_is_stopped_stays_stopped(bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that waits beside it finds nothing to go on with; the same command does."""
+
+    def ctrl_c(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Retriever, "encode_clips", ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        bench.index(library)
+    monkeypatch.undo()
+    assert run_worker(bench.settings, once=True, load=lambda _: bench.retriever) == []
+    with closing(Catalog.open(bench.settings)) as catalog:
+        (job,) = jobs.list_jobs(catalog)
+        assert (job.state, job.code) == (JobState.FAILED, "interrupted")
+        assert not failures.failed_files(catalog)
+    assert vars(bench.index(library).counts) == counts(found=3, encoded=3)
+
+
+def test_stopping_a_run_that_waits_for_a_worker_stops_the_worker(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[Lease | None] = []
+
+    def beaten(catalog: Catalog, settings: IndexSettings, job_id: str) -> None:
+        held.append(claim(catalog, settings, job_id))
+
+    def ctrl_c(_: float) -> None:
+        raise KeyboardInterrupt
+
+    claim = jobs.claim
+    monkeypatch.setattr("indexer.pipeline.jobs.claim", beaten)
+    monkeypatch.setattr("indexer.pipeline.time.sleep", ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        bench.index(library)
+    monkeypatch.undo()
+    (lease,) = held
+    assert lease is not None
+    with closing(Catalog.open(bench.settings)) as catalog:
+        assert jobs.get(catalog, lease.job_id).cancel_requested
 
 
 def test_parts_of_a_long_file_come_from_several_children(
