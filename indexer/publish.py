@@ -92,10 +92,10 @@ def publish(
         on_step("collected")
         current = None if force else _unchanged(settings.data_dir, fingerprint, contents)
         if current is None:
-            current = _build(settings, catalog, contents, fingerprint, model, flat_limit, on_step)
             pointer = pointer_of(settings.data_dir)
-            move = pointer.moved if as_latest else pointer.replaced
-            write_pointer(settings.data_dir, move(fingerprint, current))
+            latest = as_latest or pointer.serves_latest(fingerprint)
+            current = _build(settings, catalog, contents, fingerprint, model, latest, flat_limit, on_step)
+            write_pointer(settings.data_dir, pointer.moved(fingerprint, current, latest=latest))
             on_step("pointed")
         prune(settings, catalog)
         on_step("pruned")
@@ -189,6 +189,7 @@ def _build(
     contents: Contents,
     fingerprint: str,
     model: str,
+    latest: bool,
     flat_limit: int,
     on_step: Step,
 ) -> str:
@@ -206,6 +207,7 @@ def _build(
             "id": snapshot_id,
             "fingerprint": fingerprint,
             "model": model,
+            "latest": latest,
             "index": description,
             **_summary(contents),
             "files": {name: block_digests(folder / name) for name in FILES},
@@ -257,11 +259,14 @@ def pointer_of(data_dir: Path) -> Pointer:
 
 
 def rebuilt_pointer(data_dir: Path) -> Pointer:
-    """A pointer to the newest readable snapshot of each fingerprint."""
+    """A pointer to each fingerprint's newest readable snapshot, and to the newest that was published as the latest."""
     pointer = Pointer()
     for snapshot_id in snapshot_folders(data_dir):
         try:
-            pointer = pointer.moved(read_manifest(data_dir, snapshot_id)["fingerprint"], snapshot_id)
+            manifest = read_manifest(data_dir, snapshot_id)
+            fingerprint = manifest["fingerprint"]
+            latest = manifest.get("latest", True) or pointer.serves_latest(fingerprint)
+            pointer = pointer.moved(fingerprint, snapshot_id, latest=latest)
         except (IndexCorrupt, FileNotFoundError):
             log.warning("snapshot %s has no readable manifest", snapshot_id)
     return pointer

@@ -43,14 +43,13 @@ class Pointer:
     def choose(self, fingerprint: str | None) -> str | None:
         return self.latest if fingerprint is None else self.by_fingerprint.get(fingerprint)
 
-    def moved(self, fingerprint: str, snapshot_id: str) -> "Pointer":
-        return Pointer(snapshot_id, self.by_fingerprint | {fingerprint: snapshot_id})
+    def serves_latest(self, fingerprint: str) -> bool:
+        """Whether the latest snapshot is this model's; a first model's will be."""
+        return self.latest in (None, self.by_fingerprint.get(fingerprint))
 
-    def replaced(self, fingerprint: str, snapshot_id: str) -> "Pointer":
-        """A snapshot made anew takes the old one's place: it is the latest only where the old one was."""
-        was_latest = self.latest in (None, self.by_fingerprint.get(fingerprint))
-        moved = self.moved(fingerprint, snapshot_id)
-        return moved if was_latest else Pointer(self.latest, moved.by_fingerprint)
+    def moved(self, fingerprint: str, snapshot_id: str, *, latest: bool = True) -> "Pointer":
+        current = self.by_fingerprint | {fingerprint: snapshot_id}
+        return Pointer(snapshot_id if latest else self.latest, current)
 
     def without(self, fingerprint: str) -> "Pointer":
         rest = {name: current for name, current in self.by_fingerprint.items() if name != fingerprint}

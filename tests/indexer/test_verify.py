@@ -337,6 +337,9 @@ def test_housekeeping_never_takes_the_old_model_for_the_new_one(settings: IndexS
     collect_garbage(settings, catalog)
     assert open_current(settings.data_dir, catalog, FINGERPRINT).videos == 3
     assert read_pointer(settings.data_dir).latest == newest
+    flip(pointer_path(settings.data_dir), 30)
+    assert problems(settings, catalog) == [("pointer", "corrupt_pointer", True)]
+    assert read_pointer(settings.data_dir).latest == newest, "also where the pointer is made from what lies on disk"
     old = read_pointer(settings.data_dir).by_fingerprint[FINGERPRINT]
     flip(snapshot_dir(settings.data_dir, old) / COARSE, 60)
     assert problems(settings, catalog) == [("snapshot", "corrupt_snapshot", True)]
