@@ -90,12 +90,14 @@ def publish(
         _clear_leftovers(settings.data_dir)
         contents = _collect(settings, catalog, fingerprint, width)
         on_step("collected")
+        pointer = pointer_of(settings.data_dir)
+        latest = as_latest or pointer.serves_latest(fingerprint)
         current = None if force else _unchanged(settings.data_dir, fingerprint, contents)
         if current is None:
-            pointer = pointer_of(settings.data_dir)
-            latest = as_latest or pointer.serves_latest(fingerprint)
             current = _build(settings, catalog, contents, fingerprint, model, latest, flat_limit, on_step)
-            write_pointer(settings.data_dir, pointer.moved(fingerprint, current, latest=latest))
+        moved = pointer.moved(fingerprint, current, latest=latest)
+        if moved != pointer:  # also by who goes back to a model whose snapshot is as it should be
+            write_pointer(settings.data_dir, moved)
             on_step("pointed")
         prune(settings, catalog)
         on_step("pruned")

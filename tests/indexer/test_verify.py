@@ -349,6 +349,17 @@ def test_housekeeping_never_takes_the_old_model_for_the_new_one(settings: IndexS
     assert open_current(settings.data_dir, catalog, "new").clips == 9
 
 
+@pytest.mark.usefixtures("indexed")
+def test_who_goes_back_to_a_model_makes_it_the_latest_again(settings: IndexSettings, catalog: Catalog) -> None:
+    before = read_pointer(settings.data_dir).latest
+    fill(settings, catalog, range(4), fingerprint="new")
+    release(settings, catalog, "new")
+    assert release(settings, catalog, FINGERPRINT) == before, "nothing is made anew"
+    assert read_pointer(settings.data_dir).latest == before
+    collect_garbage(settings, catalog, drop_old_models=True)
+    assert set(read_pointer(settings.data_dir).by_fingerprint) == {FINGERPRINT}
+
+
 def test_old_jobs_are_forgotten(settings: IndexSettings, catalog: Catalog) -> None:
     old, fresh, waiting = (jobs.submit(catalog, ["/x"]) for _ in range(3))
     for job_id in (old, fresh):
