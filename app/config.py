@@ -4,9 +4,10 @@ Made once at the edge (command line or `create_app`) and passed down. Each field
 """
 
 import ipaddress
+from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from indexer.config import IndexSettings
 
@@ -19,7 +20,8 @@ class Settings(IndexSettings):
     `threads` (from the indexer's settings) is the budget of the inference thread as well. `queue_depth` is how many
     searches may wait: about eight mean service times, since the reranker serves one search at a time; a longer queue
     only turns refusals into late answers. `encode_batch` waiting texts are encoded together. `require_api_key`: None
-    asks for a key as soon as one exists (`htav key add`).
+    asks for a key as soon as one exists (`htav key add`). `allowed_hosts` are host names to answer to, beside the one
+    served on; separated by commas in the environment.
     """
 
     model_config = SettingsConfigDict(env_prefix="HTAV_", extra="ignore", frozen=True, env_ignore_empty=True)
@@ -42,7 +44,12 @@ class Settings(IndexSettings):
 
     require_api_key: bool | None = None
     requests_per_minute: int = Field(default=600, ge=1)
-    allowed_hosts: list[str] = Field(default=[], description="Host names to answer to, beside the one served on")
+    allowed_hosts: Annotated[list[str], NoDecode] = []
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @property
     def loopback(self) -> bool:

@@ -62,9 +62,12 @@ def create_app(
 
 
 def hosts(settings: Settings) -> list[str]:
-    """Host names to answer to: any, unless only this machine is meant to reach us."""
-    if not settings.loopback:
-        return settings.allowed_hosts
+    """Host names to answer to: any, unless only this machine is meant to reach us or names were given.
+
+    This machine's own names are always among them: health checks come from here.
+    """
+    if not settings.loopback and not settings.allowed_hosts:
+        return []
     return ["localhost", "127.0.0.1", "[::1]", settings.host, *settings.allowed_hosts]
 
 

@@ -1,5 +1,6 @@
 """The command line: one document on stdout, errors in two lines on stderr, exit statuses that mean something."""
 
+import contextlib
 import json
 import logging
 import shutil
@@ -8,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from app import about, cli
 from app.command_search import search_document
+from app.config import Settings
 from app.schemas import SearchResponse
 from app.serve import check_data_dir
 from indexer.catalog import Catalog
@@ -221,6 +224,14 @@ def test_a_data_folder_without_permission(library: Library, tmp_path: Path) -> N
 
 def test_a_setting_that_makes_no_sense(htav: Htav) -> None:
     refused(htav("search", "dog", HTAV_QUEUE_DEPTH="none"), 2, "queue_depth")
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_plain_text(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """None asks for JSON: that would end in a traceback, for it is read before anything is validated."""
+    monkeypatch.setenv(f"HTAV_{name.upper()}", "some words, no JSON")
+    with contextlib.suppress(ValidationError):
+        Settings()
 
 
 def test_keys_from_the_command_line(htav: Htav, tmp_path: Path) -> None:

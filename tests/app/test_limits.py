@@ -141,13 +141,23 @@ def test_another_site_may_not_change_anything(client: httpx.Client) -> None:
     assert client.get("/docs", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
 
 
-def test_a_public_address_answers_to_any_name_unless_told_otherwise(library: Library, tmp_path: Path) -> None:
-    from app.main import hosts
+def test_a_public_address_answers_to_any_name_unless_told_otherwise(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.config import Settings
 
     public = library.settings.model_copy(update={"host": "0.0.0.0", "data_dir": tmp_path})
-    assert hosts(public) == []
-    assert hosts(public.model_copy(update={"allowed_hosts": ["films.example"]})) == ["films.example"]
-    assert "localhost" in hosts(library.settings)
+
+    def answers(settings: Settings) -> dict[str, int]:
+        names = ("films.example", "films.local:8000", "evil.example", "127.0.0.1")
+        with serve(settings, wait=False) as running:
+            return {name: running.client.get("/livez", headers={"Host": name}).status_code for name in names}
+
+    assert set(answers(public).values()) == {200}
+    monkeypatch.setenv("HTAV_ALLOWED_HOSTS", "films.example, Films.local")
+    told = public.model_copy(update={"allowed_hosts": Settings().allowed_hosts})
+    expected = {"films.example": 200, "films.local:8000": 200, "evil.example": 400, "127.0.0.1": 200}
+    assert answers(told) == expected, "the container's health check asks 127.0.0.1"
 
 
 def test_the_wall_answers_in_the_one_shape(library: Library, tmp_path: Path) -> None:
