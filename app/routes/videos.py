@@ -3,6 +3,7 @@
 import mimetypes
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -44,12 +45,12 @@ PLAYED = {"video/*": BINARY, "audio/*": BINARY, "application/octet-stream": BINA
 def list_videos(
     service: ServiceDep,
     limit: Limit = 50,
-    cursor: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the page before")] = None,
+    cursor: Annotated[UUID | None, Query(description="`next_cursor` of the page before")] = None,
     state: Annotated[VideoStateName | None, Query(description="Only videos in this state")] = None,
 ) -> VideoList:
     """Every video of the catalog, by id. Deleted ones are listed only when asked for by state."""
     wanted = VideoState(state) if state else None
-    videos = service.library.videos(limit=limit + 1, after=cursor, state=wanted)
+    videos = service.library.videos(limit=limit + 1, after=str(cursor) if cursor else None, state=wanted)
     more = len(videos) > limit
     return VideoList(videos=videos[:limit], next_cursor=str(videos[limit - 1].id) if more else None)
 

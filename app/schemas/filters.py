@@ -1,11 +1,25 @@
 """Which videos a search may answer with, as a client writes it."""
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
 
 from app.schemas.base import Line, Request, Seconds, Tag
 
 MAX_CLAUSES = 32
 MAX_DEPTH = 4
+
+
+def _in_utc(time: datetime) -> datetime:
+    """The catalog keeps UTC; next to the first and the last year, another zone's time has none."""
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as err:
+        raise ValueError("in UTC this time lies outside the years 1 to 9999; leave the bound out") from err
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class SecondsRange(Request):
@@ -22,10 +36,10 @@ class TimeRange(Request):
     """Bounds on a time; write the zone (`2026-01-31T00:00:00Z`)."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"gte": "2020-01-01T00:00:00Z"}]})
-    gt: AwareDatetime | None = None
-    gte: AwareDatetime | None = None
-    lt: AwareDatetime | None = None
-    lte: AwareDatetime | None = None
+    gt: Time | None = None
+    gte: Time | None = None
+    lt: Time | None = None
+    lte: Time | None = None
 
 
 class Filter(Request):

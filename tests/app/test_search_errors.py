@@ -42,7 +42,9 @@ def test_a_query_without_a_word(client: httpx.Client, query: str) -> None:
         {"modalities": ["video", "video"]}, {"min_confidence": "sure"}, {"explain": "perhaps"}, {"lmit": 3},
         {"filter": {"colour": "red"}}, {"filter": {"duration_s": {"lte": -1}}}, {"filter": {"duration_s": 5}},
         {"filter": {"added_at": {"gte": "yesterday"}}}, {"filter": {"added_at": {"gte": "2026-01-01T00:00:00"}}},
-        {"filter": {"tags": [""]}}, {"filter": {"path_prefix": "a\0b"}}, {"cursor": 5}, {"query": None}, {"query": 7},
+        {"filter": {"added_at": {"lte": "9999-12-31T23:59:59-05:00"}}},
+        {"filter": {"recorded_at": {"gt": "0001-01-01T00:00:00+01:00"}}}, {"filter": {"tags": [""]}},
+        {"filter": {"path_prefix": "a\0b"}}, {"cursor": 5}, {"query": None}, {"query": 7},
     ],
 )  # fmt: skip
 def test_a_field_that_makes_no_sense(client: httpx.Client, field: dict[str, object]) -> None:

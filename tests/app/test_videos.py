@@ -33,6 +33,11 @@ def test_pages_of_videos(client: httpx.Client) -> None:
     assert seen == sorted(set(seen)) and len(seen) == 4
 
 
+@pytest.mark.parametrize("cursor", ["\0", "x", "7b0c3e9e"])
+def test_a_page_after_no_video(client: httpx.Client, cursor: str) -> None:
+    problem(client.get("/v1/videos", params={"cursor": cursor}), 422, "invalid_request")
+
+
 def test_videos_by_state(client: httpx.Client) -> None:
     assert len(client.get("/v1/videos?state=ready").json()["videos"]) == 4
     assert client.get("/v1/videos?state=failed").json()["videos"] == []
