@@ -162,10 +162,12 @@ class Engine(Generic[P, S, R]):
         return True
 
     def _lane(self) -> None:
+        """The lane's start is a boundary too: without its warm-up it is slow for once, without a lane all searches die."""
         try:
             self._on_start()
-        finally:
-            self.warm.set()
+        except Exception as error:
+            logger.error("the warm-up failed", exc_info=error)
+        self.warm.set()
         while (ticket := self._next()) is not None:
             started = time.monotonic()
             with self._metrics.inflight.track_inprogress():

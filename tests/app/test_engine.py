@@ -210,3 +210,17 @@ def test_the_thread_budget_is_set_before_the_first_request() -> None:
         assert started == ["htav-inference"]
 
     run(body)
+
+
+def test_a_warm_up_that_fails_costs_nobody_a_search() -> None:
+    def broken() -> None:
+        raise RuntimeError("no such instruction")
+
+    async def body() -> None:
+        work = Recorder()
+        work.gate.set()
+        async with engine(work, on_start=broken) as (running, _):
+            assert await running.submit("a") == "A", "the lane lives on"
+            assert running.warm.is_set()
+
+    run(body)
