@@ -23,7 +23,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -116,20 +116,16 @@ class Catalog:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A session for reading."""
-        with self._reader() as session:
+        """A session for reading. Raises CatalogUnusable when the database does not answer."""
+        with _told(), self._reader() as session:
             yield session
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A session for writing: one transaction, all or nothing. Raises InsufficientStorage when the disk is full."""
-        try:
-            with self._writer() as session, session.begin():
-                yield session
-        except OperationalError as err:
-            if _disk_full(err):
-                raise InsufficientStorage(f"The catalog cannot grow: {err.orig}.", HINT) from err
-            raise
+        """A session for writing: one transaction, all or nothing. Raises InsufficientStorage when the disk is full,
+        CatalogUnusable when the database does not answer."""
+        with _told(), self._writer() as session, session.begin():
+            yield session
 
     def close(self) -> None:
         self.engine.dispose()
@@ -202,11 +198,23 @@ def _migration_lock(engine: Engine, data_dir: Path) -> Iterator[None]:
         yield
 
 
-def _disk_full(err: OperationalError) -> bool:
-    original = err.orig
-    if isinstance(original, sqlite3.Error):
-        return original.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
-    return getattr(original, "sqlstate", None) == "53100"
+@contextmanager
+def _told() -> Iterator[None]:
+    """What befalls the database itself, as errors that every caller knows; its refusals of what we ask are our own."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as err:
+        if _disk_full(err):
+            raise InsufficientStorage(f"The catalog cannot grow: {err.orig}.", HINT) from err
+        reason = str(err.orig).partition("\n")[0]
+        hint = "Try again in a moment; if it lasts, check that the database of HTAV_DATABASE_URL runs."
+        raise CatalogUnusable(f"The catalog does not answer: {reason}.", hint) from err
+
+
+def _disk_full(err: OperationalError | InterfaceError) -> bool:
+    if isinstance(err.orig, sqlite3.Error):
+        return getattr(err.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    return getattr(err.orig, "sqlstate", None) == "53100"
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

@@ -3,11 +3,12 @@
 import os
 import sqlite3
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import create_engine, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
 from indexer.catalog import Catalog, Clip, Video, VideoState, VideoUri, file_path, media_root, video_id
@@ -148,6 +149,27 @@ def test_an_unreachable_server_is_an_error_not_a_hang(settings: IndexSettings, t
     with pytest.raises(CatalogUnusable) as caught:
         Catalog.open(settings.model_copy(update={"database_url": url}))
     assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_goes_away_is_named_as_such_and_taken_up_again(
+    settings: IndexSettings, postgres_url: str, postgres_server: Path
+) -> None:
+    catalog = Catalog.open(settings.model_copy(update={"database_url": postgres_url}))
+    add_videos(catalog, [1])
+    name = make_url(postgres_url).database
+    admin = create_engine(
+        f"postgresql+psycopg://postgres@/postgres?host={postgres_server}", isolation_level="AUTOCOMMIT"
+    )
+    with admin.connect() as connection, closing(catalog):
+        connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+        for begin in (catalog.session, catalog.transaction):
+            connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"))
+            with pytest.raises(CatalogUnusable, match="does not answer"), begin() as session:
+                session.get(Video, ident(1))
+        connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
+        with catalog.session() as session:
+            assert session.get(Video, ident(1)) is not None
+    admin.dispose()
 
 
 def test_a_data_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
