@@ -174,14 +174,18 @@ class TextEncoder(nn.Module):
         return pooled
 
     def words(self, texts: list[str], encodings: list[Encoding]) -> tuple[list[list[str]], list[list[str]], list[bool]]:
-        """Each query's tokens as written, those not in the vocabulary, and whether any token can be understood."""
+        """Each query's tokens as written; what did not count; and whether any token can be understood.
+
+        Tokens that are not in the vocabulary do not count, nor do words after the last token that a query may have.
+        """
         words, unknown, understood = [], [], []
         for text, encoding in zip(texts, encodings, strict=True):
             real = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
             written = [text[slice(*encoding.offsets[place])] for place in real]
             known = [encoding.ids[place] != self.unknown_id for place in real]
+            cut_off = text[max(end for _, end in encoding.offsets) :].split() if encoding.overflowing else []
             words.append(written)
-            unknown.append([word for word, is_known in zip(written, known, strict=True) if not is_known])
+            unknown.append([word for word, is_known in zip(written, known, strict=True) if not is_known] + cut_off)
             understood.append(
                 any(ok and any(c.isalnum() for c in word) for word, ok in zip(written, known, strict=True))
             )

@@ -165,7 +165,9 @@ class SearchResponse(BaseModel):
     best_confidence: Band
     took_ms: Took
     truncated_at: int | None = Field(description="Clips that were reranked, when there were more; null: all were")
-    unknown_words: list[str] = Field(default=[], description="Words of the query that could not be understood")
+    unknown_words: list[str] = Field(
+        default=[], description="Words of the query that did not count: not understood, or beyond the longest query"
+    )
     results: list[SearchResult]
     next_cursor: str | None
 

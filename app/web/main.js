@@ -17,7 +17,7 @@ const DEGRADED = {
   shortlist_reduced: "The service is busy: fewer clips were compared than usual.",
   audio_missing: "Sound could not be compared for this query.",
   rerank_timeout: "Time ran out: the last results are ranked roughly.",
-  unknown_words: "Some words were not understood and did not count.",
+  unknown_words: "Some words did not count: they were not understood, or come too late in a long query.",
 };
 
 const form = byId("search");

@@ -131,6 +131,13 @@ def test_words_unknown_words_and_understanding() -> None:
     assert found.mask.sum(dim=1).tolist() == [len(words) for words in found.words]
 
 
+def test_words_beyond_the_longest_query_are_named() -> None:
+    longest = tiny().text.config.max_tokens - 2  # [CLS] and [SEP] have a place too
+    found = tiny().encode_text(["dog " * longest, "dog " * longest + "a red cat"])
+    assert found.unknown == [[], ["a", "red", "cat"]]
+    assert len(found.words[1]) == longest
+
+
 def test_a_row_is_the_query_without_padding() -> None:
     texts = tiny().encode_text([*TEXTS, ""])
     for row in range(3):
