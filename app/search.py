@@ -246,7 +246,8 @@ class _Answer:
         return {key: find_moments(curves[key], shown.duration_s) for key, shown in self.shown.items()}
 
     def _explanation(self, best: Scored) -> Explanation:
-        explanation = self.retriever.explain(self.encoded.text, self.encoded.row, best.tokens)
+        modalities = tuple(self.request.modalities)
+        explanation = self.retriever.explain(self.encoded.text, self.encoded.row, best.tokens, modalities)
         return Explanation.model_validate(explanation.to_json())
 
     def _judge(self, scored: list[Scored]) -> None:

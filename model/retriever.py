@@ -256,8 +256,11 @@ class Retriever(nn.Module, ModelHubMixin):
         ]
 
     @torch.inference_mode()
-    def explain(self, text: TextEncoding, row: int, token_set: TokenSet) -> Explanation:
+    def explain(
+        self, text: TextEncoding, row: int, token_set: TokenSet, modalities: tuple[str, ...] = BOTH
+    ) -> Explanation:
         """Attention, alignment and gates behind the score of query `row` with a clip."""
+        token_set = token_set.only(modalities)
         query, clip = text.row(row), self.collate([token_set])
         heard_as = ""
         if self.spelling is not None and len(token_set.audio):

@@ -7,7 +7,7 @@ A *token set* keeps each token as int8 with one scale a token (DESIGN section 1)
 
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,21 @@ class TokenSet:
     audio_scale: Float32
     audio_times: Float32
     chance: float = math.nan
+
+    def only(self, modalities: tuple[str, ...]) -> "TokenSet":
+        """The same clip without the tokens of the modalities not named."""
+        V = len(self.video) if "video" in modalities else 0
+        A = len(self.audio) if "audio" in modalities else 0
+        return replace(
+            self,
+            video=self.video[:V],
+            video_scale=self.video_scale[:V],
+            video_times=self.video_times[:V],
+            video_levels=self.video_levels[:V],
+            audio=self.audio[:A],
+            audio_scale=self.audio_scale[:A],
+            audio_times=self.audio_times[:A],
+        )
 
     def to_bytes(self) -> bytes:
         V, d = self.video.shape

@@ -130,6 +130,14 @@ def test_an_explanation_belongs_to_the_best_clip(client: httpx.Client) -> None:
         assert why["gates"]
 
 
+def test_a_search_of_pictures_is_not_explained_by_sounds(client: httpx.Client) -> None:
+    for result in results(search(client, explain=True, modalities=["video"])):
+        why = result["explanation"]
+        assert isinstance(why, dict)
+        assert why["audio_times"] == [] and why["heard_as"] == "" and "spelled" not in why["gates"]
+        assert bool(why["frames"]) == (result["title"] != "tone")
+
+
 def test_asking_for_reasons_changes_no_score(client: httpx.Client) -> None:
     plain, explained = results(search(client)), results(search(client, explain=True))
     assert [r["score"] for r in plain] == [r["score"] for r in explained]

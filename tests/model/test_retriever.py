@@ -162,6 +162,15 @@ def test_an_explanation_of_what_is_missing_is_empty() -> None:
     assert "order" not in deaf["gates"] and deaf["heard_as"] == ""
 
 
+def test_an_explanation_is_of_the_modalities_that_were_scored() -> None:
+    text, items = tiny().encode_text(TEXTS), encoded()
+    deaf, blind = (tiny().explain(text, 0, items[0], (modality,)).to_json() for modality in ("video", "audio"))
+    assert deaf["frames"] and deaf["audio_times"] == [] and deaf["audio_kept"] == deaf["audio_alignment"] == [[]] * 3
+    assert deaf["heard_as"] == "" and not {"order", "spelled"} & deaf["gates"].keys()
+    assert blind["frames"] == [] and blind["video_attention"] == [[]] * 3 and blind["heard_as"]
+    assert blind["audio_kept"] == tiny().explain(text, 0, items[0]).to_json()["audio_kept"]
+
+
 def test_collate_masks_what_is_missing() -> None:
     batch = collate([token_set(1, 4, 9), token_set(2, 0, 2), token_set(3, 1, 0)], CELLS, WIDTH)
     assert batch.video_mask.sum(dim=1).tolist() == [24, 0, 6] and batch.audio_mask.sum(dim=1).tolist() == [9, 2, 0]
