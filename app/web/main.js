@@ -23,7 +23,7 @@ const DEGRADED = {
 const form = byId("search");
 let asked = null; // the body of the query on screen
 let explained = null; // its results with explanations, fetched on first "Why?"
-let running = null;
+let running = null; // the list on screen: aborted by the next one, and with it all that was asked for it
 
 // Form
 
@@ -108,16 +108,17 @@ function showStatus(answer, label) {
 
 function showMore(answer, body) {
   const more = byId("more");
+  const { signal } = running;
   more.hidden = !answer.next_cursor;
   more.onclick = async () => {
     more.disabled = true;
     try {
-      const next = await search({ ...body, cursor: answer.next_cursor });
+      const next = await search({ ...body, cursor: answer.next_cursor }, signal);
       byId("list").append(...next.results.map((result) => card(result, actions)));
       showStatus(next, body.query);
       showMore(next, body);
     } catch (problem) {
-      showProblem(problem);
+      if (problem.name !== "AbortError") showProblem(problem);
     } finally {
       more.disabled = false;
     }
@@ -133,11 +134,12 @@ const actions = {
     if (open) return open.remove();
     button.disabled = true;
     try {
-      explained ??= await explanations(asked);
+      explained ??= await explanations(asked, running.signal);
       const explanation = explained.get(result.video_id);
       where.append(explanation ? explain(explanation, seek) : element("div.why", {}, element("p", {}, "No explanation for this result: it came with a later page.")));
     } catch (problem) {
       button.setAttribute("aria-expanded", "false");
+      if (problem.name === "AbortError") return;
       if (!(problem instanceof Problem)) throw problem;
       byId("notices").replaceChildren(notice(".error", problem.title, problem.hint));
     } finally {
@@ -149,9 +151,9 @@ const actions = {
   },
 };
 
-async function explanations(body) {
+async function explanations(body, signal) {
   const limit = Math.min(100, Math.max(body.limit, byId("list").children.length));
-  const answer = await search({ ...body, limit, explain: true });
+  const answer = await search({ ...body, limit, explain: true }, signal);
   return new Map(answer.results.map((result) => [result.video_id, result.explanation]));
 }
 
