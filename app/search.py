@@ -23,7 +23,17 @@ from app.filters import admitted
 from app.library import Library, Shown
 from app.moments import ClipRelevance, Span, find_moments, is_worthy
 from app.problems import Unprocessable
-from app.schemas import Explanation, ModalityScores, Moment, Pool, SearchRequest, SearchResponse, SearchResult, Took
+from app.schemas import (
+    Explanation,
+    Filter,
+    ModalityScores,
+    Moment,
+    Pool,
+    SearchRequest,
+    SearchResponse,
+    SearchResult,
+    Took,
+)
 from app.schemas.base import Band
 from app.schemas.search import Degradation
 from app.shortlist import shortlist
@@ -175,10 +185,10 @@ class _Answer:
     def _pool(self) -> tuple[Pool, NDArray[np.int64] | None]:
         """What is searched, and its clips; None stands for all of them."""
         snapshot = self.snapshot
-        if self.request.filter is None:
+        if self.request.filter is None and snapshot._allowed_rows(None) is None:  # nothing was hidden since
             return Pool(videos=snapshot.videos, clips=snapshot.clips, seconds=round(snapshot.seconds, 3)), None
         with self.library.catalog.session() as session:
-            seconds = admitted(session, self.request.filter)
+            seconds = admitted(session, self.request.filter or Filter())
         held = [video_id for video_id in snapshot.video_ids if video_id in seconds]
         allow = snapshot.clips_of(held)
         total = round(sum(seconds[video_id] for video_id in held), 3)

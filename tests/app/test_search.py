@@ -203,7 +203,12 @@ def test_equal_questions_get_equal_answers(client: httpx.Client) -> None:
 
 def test_a_hidden_video_is_not_found(mutable: Served) -> None:
     client = mutable.client
-    gone = results(search(client))[0]["video_id"]
+    whole = search(client)
+    gone = results(whole)[0]["video_id"]
+    video = client.get(f"/v1/videos/{gone}").json()
     assert client.delete(f"/v1/videos/{gone}").status_code == 204
-    assert gone not in [result["video_id"] for result in results(search(client))]
-    assert len(results(search(client))) == 3
+    rest = search(client)
+    assert gone not in [result["video_id"] for result in results(rest)]
+    assert len(results(rest)) == 3 and rest["truncated_at"] is None
+    less = {"videos": 1, "clips": video["clips"], "seconds": video["duration_s"]}
+    assert rest["pool"] == {name: pytest.approx(whole["pool"][name] - less[name], abs=0.01) for name in less}  # type: ignore[index]
