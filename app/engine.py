@@ -132,7 +132,8 @@ class Engine(Generic[P, S, R]):
                 raise self._refuse(
                     "queue_full", "Too many searches wait already.", "Ask again after Retry-After seconds."
                 )
-            terms = Terms(time.monotonic() + self._deadline_s, reduced=waiting + 1 > DEGRADE_ABOVE * self._depth)
+            busy = waiting > 0 and waiting + 1 > DEGRADE_ABOVE * self._depth  # who waits alone does not fill a queue
+            terms = Terms(time.monotonic() + self._deadline_s, reduced=busy)
             ticket = _Ticket[P, S, R](payload, loop.create_future(), loop, terms)
             self._waiting.append(ticket)
             self._metrics.queue_depth.set(len(self._waiting))

@@ -130,6 +130,17 @@ def test_above_seventy_per_cent_a_request_gets_half_the_work() -> None:
     run(body)
 
 
+def test_in_a_queue_of_one_place_a_request_gets_all_the_work() -> None:
+    async def body() -> None:
+        work = Recorder()
+        work.gate.set()
+        async with engine(work, depth=1) as (running, _):
+            await running.submit("alone")
+        assert not work.terms["alone"].reduced
+
+    run(body)
+
+
 def test_a_request_whose_client_left_is_never_computed() -> None:
     async def body() -> None:
         work = Recorder()
