@@ -39,12 +39,14 @@ from app.schemas.search import Degradation
 from app.shortlist import shortlist
 from app.telemetry import Metrics
 from indexer.snapshot import ClipRow, CurrentSnapshot, Snapshot
+from model.explain import Relevance
 from model.retriever import Retriever
 from model.text import TextEncoding
 from model.tokens import TokenSet
 
-SLICE = 128
+SLICE = 32  # clips between two looks at the clock
 BANDS: tuple[Band, ...] = ("none", "low", "medium", "high")
+UNSEEN = Relevance(np.zeros(0, np.float32), np.zeros(0, np.float32))  # a clip whose instants were not looked at
 
 
 class QueryNotUnderstood(Unprocessable):
@@ -142,6 +144,7 @@ class _Answer:
         self.cursor = Cursor.read(request, snapshot.id)
         self.stages = Stages(encoded.seconds)
         self.degraded: list[Degradation] = []
+        self.cut_short = False
         self.shown: dict[str, Shown] = {}
 
     def respond(self) -> SearchResponse:
@@ -209,12 +212,12 @@ class _Answer:
         return shortlist(self.snapshot, wanted, size=self.size, videos=videos, allow=allow)
 
     def _rerank(self, clips: Sequence[ClipRow], token_sets: Sequence[TokenSet | None]) -> list[Scored]:
-        """Score in slices, so that a deadline cuts the list short and not the answer off."""
+        """Score in slices, so that a deadline cuts the list short and not the answer off; the first one always."""
         pairs = [(clip, tokens) for clip, tokens in zip(clips, token_sets, strict=True) if tokens is not None]
         scored: list[Scored] = []
         for start in range(0, len(pairs), SLICE):
-            if scored and time.monotonic() > self.terms.deadline:
-                self.degraded.append("rerank_timeout")
+            if scored and self._late():
+                self.cut_short = True
                 break
             part = pairs[start : start + SLICE]
             tokens = [token_set for _, token_set in part]
@@ -223,6 +226,14 @@ class _Answer:
             columns = zip(part, scores.fused.tolist(), scores.video.tolist(), scores.audio.tolist(), strict=True)
             scored += [Scored(clip, kept, fused, video, audio) for (clip, kept), fused, video, audio in columns]
         return scored
+
+    def _late(self) -> bool:
+        """Whether the deadline is past; if so, it is said that something is left out."""
+        if time.monotonic() <= self.terms.deadline:
+            return False
+        if "rerank_timeout" not in self.degraded:
+            self.degraded.append("rerank_timeout")
+        return True
 
     def _bands(self, scores: list[float]) -> list[Band]:
         return cast(list[Band], self.retriever.confidences(self.encoded.text, self.encoded.row, scores))
@@ -238,7 +249,7 @@ class _Answer:
             confidence=band,
             modality_scores=ModalityScores(video=_number(best.video), audio=_number(best.audio)),
             moments=[moment(shown.id, span) for span in moments[shown.id]],
-            explanation=self._explanation(best) if self.request.explain else None,
+            explanation=self._explanation(best) if self.request.explain and not self._late() else None,
         )
 
     def _moments(self, page: list[list[Scored]]) -> dict[str, list[Span]]:
@@ -247,13 +258,18 @@ class _Answer:
         curves: dict[str, list[ClipRelevance]] = {}
         for start in range(0, len(worthy), SLICE):
             part = worthy[start : start + SLICE]
-            tokens, modalities = [scored.tokens for scored in part], tuple(self.request.modalities)
-            found = self.retriever.relevances(self.encoded.text, self.encoded.row, tokens, modalities)
-            for scored, at in zip(part, found, strict=True):
+            for scored, at in zip(part, self._instants(part), strict=True):
                 clip = scored.clip
                 curve = ClipRelevance(clip.start_s, clip.end_s, scored.score, at)
                 curves.setdefault(clip.video_id, []).append(curve)
         return {key: find_moments(curves[key], shown.duration_s) for key, shown in self.shown.items()}
+
+    def _instants(self, clips: Sequence[Scored]) -> list[Relevance]:
+        """How well each instant of the clips answers; past the deadline each clip is a moment as a whole."""
+        if self._late():
+            return [UNSEEN] * len(clips)
+        tokens, modalities = [scored.tokens for scored in clips], tuple(self.request.modalities)
+        return self.retriever.relevances(self.encoded.text, self.encoded.row, tokens, modalities)
 
     def _explanation(self, best: Scored) -> Explanation:
         modalities = tuple(self.request.modalities)
@@ -268,7 +284,7 @@ class _Answer:
             self.degraded.append("unknown_words")
 
     def _next(self, shown: int, wanted: int) -> str | None:
-        if shown >= wanted or "rerank_timeout" in self.degraded:
+        if shown >= wanted or self.cut_short:
             return None
         return Cursor(self.snapshot.id, question_digest(self.request), shown, self.size).write()
 

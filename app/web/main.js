@@ -16,7 +16,7 @@ const EXAMPLES = [
 const DEGRADED = {
   shortlist_reduced: "The service is busy: fewer clips were compared than usual.",
   audio_missing: "Sound could not be compared for this query.",
-  rerank_timeout: "Time ran out: the last results are ranked roughly.",
+  rerank_timeout: "Time ran out: fewer clips were compared, or moments and reasons are missing.",
   unknown_words: "Some words did not count: they were not understood, or come too late in a long query.",
 };
 
@@ -136,7 +136,7 @@ const actions = {
     try {
       explained ??= await explanations(asked, running.signal);
       const explanation = explained.get(result.video_id);
-      where.append(explanation ? explain(explanation, seek) : element("div.why", {}, element("p", {}, "No explanation for this result: it came with a later page.")));
+      where.append(explanation ? explain(explanation, seek) : element("div.why", {}, element("p", {}, "No explanation for this result: it came with a later page, or time ran out.")));
     } catch (problem) {
       button.setAttribute("aria-expanded", "false");
       if (problem.name === "AbortError") return;

@@ -10,6 +10,7 @@ import pytest
 
 from app.engine import Terms
 from app.schemas import SearchRequest, SearchResponse
+from app.search import SLICE
 from tests.app.conftest import Served, problem, until
 
 QUERY = "a red ball rolls across the grass"
@@ -29,6 +30,24 @@ def test_at_its_deadline_a_search_answers_with_what_it_has(served: Served, monke
     assert late.next_cursor is None, "a list that was cut short has no second page"
     scores = {result.video_id: result.score for result in serve(served, Terms(deadline=float("inf"))).results}
     assert {result.video_id for result in late.results} <= scores.keys()
+
+
+def test_a_deadline_can_cut_the_shortlist_of_a_plain_search() -> None:
+    assert 2 * SLICE < SearchRequest(query=QUERY).shortlist
+
+
+def test_past_its_deadline_a_search_looks_for_no_more_moments_and_reasons(served: Served) -> None:
+    """All clips fit into the first slice: what is left out is what comes after it."""
+    late = serve(served, Terms(deadline=time.monotonic() - 1), limit=2, explain=True)
+    assert late.degraded == ["rerank_timeout"]
+    assert all(result.explanation is None for result in late.results)
+    assert late.truncated_at is None and late.next_cursor, "the list is whole and has its pages"
+    whole = serve(served, Terms(deadline=float("inf")), limit=2, explain=True)
+    assert [result.score for result in late.results] == [result.score for result in whole.results]
+    for hasty, careful in zip(late.results, whole.results, strict=True):
+        assert hasty.moments[0].start_s <= careful.moments[0].start_s
+        assert hasty.moments[0].end_s >= careful.moments[0].end_s
+    assert late.results[0].moments != whole.results[0].moments
 
 
 def test_under_load_half_as_many_clips_are_reranked_and_it_is_said(served: Served) -> None:
