@@ -163,7 +163,7 @@ class Engine(Generic[P, S, R]):
         return True
 
     def _lane(self) -> None:
-        """The lane's start is a boundary too: without its warm-up it is slow for once, without a lane all searches die."""
+        """The lane's start is a boundary too: without a warm-up it is slow once, without a lane it is dead."""
         try:
             self._on_start()
         except Exception as error:

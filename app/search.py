@@ -188,7 +188,7 @@ class _Answer:
     def _pool(self) -> tuple[Pool, NDArray[np.int64] | None]:
         """What is searched, and its clips; None stands for all of them."""
         snapshot = self.snapshot
-        if self.request.filter is None and snapshot._allowed_rows(None) is None:  # nothing was hidden since
+        if self.request.filter is None and snapshot.whole:
             return Pool(videos=snapshot.videos, clips=snapshot.clips, seconds=round(snapshot.seconds, 3)), None
         with self.library.catalog.session() as session:
             seconds = admitted(session, self.request.filter or Filter())

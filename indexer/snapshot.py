@@ -116,6 +116,11 @@ class Snapshot:
         found: Ids = self.clip_ids[self._readings.search(letters, k, self._allowed_rows(allow))]
         return found
 
+    @property
+    def whole(self) -> bool:
+        """Whether all of its clips may be found: nothing was hidden or lost since it was published."""
+        return self._allowed_rows(None) is None
+
     def clip_rows(self, clip_ids: Sequence[int] | Ids) -> list[ClipRow]:
         """Video and times of clips of this snapshot. Raises KeyError for another's."""
         clips = self._clips[self._rows_of(np.asarray(clip_ids, np.int64), strict=True)]

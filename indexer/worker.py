@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from indexer import jobs
 from indexer.catalog import Catalog
 from indexer.config import IndexSettings
-from indexer.errors import IndexerError
+from indexer.errors import CatalogUnusable, IndexerError
 from indexer.loading import load_retriever
 from indexer.pipeline import run_job
 from indexer.progress import IndexReport, Reporter
@@ -53,6 +53,8 @@ def run_worker(
                 raise
             try:
                 reports.append(run_job(lease, settings, catalog, retriever, reporter))
+            except CatalogUnusable:  # whoever started the worker waits and starts it again
+                raise
             except IndexerError as err:
                 log.warning("job %s: %s (%s)", lease.job_id, err, err.code)
             except (KeyboardInterrupt, SystemExit):

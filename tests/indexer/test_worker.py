@@ -14,6 +14,7 @@ import pytest
 from indexer import failures, jobs
 from indexer.catalog import Catalog, media_root
 from indexer.config import IndexSettings
+from indexer.errors import CatalogUnusable
 from indexer.tables import Job, JobState, VideoState
 from indexer.worker import run_worker
 from model import Retriever
@@ -71,6 +72,21 @@ def test_a_model_that_cannot_be_loaded_gives_the_job_back(settings: IndexSetting
     with pytest.raises(FileNotFoundError):
         run_worker(settings, once=True, load=load)
     assert jobs.get(known, job).state is JobState.QUEUED
+
+
+def test_a_catalog_that_is_gone_ends_the_worker(
+    settings: IndexSettings, known: Catalog, root: Path, retriever: Retriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job left as it is would lie until its lease runs out; a worker that is started again has none in hand."""
+    seen(root / "a.mp4")
+    jobs.submit(known, [root])
+
+    def gone(*_: object) -> None:
+        raise CatalogUnusable("The catalog does not answer.")
+
+    monkeypatch.setattr("indexer.worker.run_job", gone)
+    with pytest.raises(CatalogUnusable):
+        run_worker(settings, once=True, load=lambda _: retriever)
 
 
 def test_a_file_that_kills_its_workers_ends_a_retry_too(
