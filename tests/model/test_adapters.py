@@ -103,6 +103,18 @@ def test_timit(tmp_path: Path, upper: bool) -> None:
     assert all(name.endswith(".WAV.wav") == upper for name in found) and len(found) == 3
 
 
+def test_no_sentence_of_timit_is_read_both_in_train_and_in_val(tmp_path: Path) -> None:
+    speakers = [f"mabc{number}" for number in range(60)]
+    for number, speaker in enumerate(speakers):
+        for sentence, text in (("sx7", f"Sentence {number % 5} of many."), (f"si{number}", f"Only {number} reads it.")):
+            put(tmp_path / f"train/dr1/{speaker}/{sentence}.txt", f"0 46797 {text}\n")
+            put(tmp_path / f"train/dr1/{speaker}/{sentence}.wav")
+    found = items(tmp_path, "TIMIT").values()
+    read = {split: {item.texts[0] for item in found if item.split == split} for split in ("train", "val")}
+    assert read["val"] and not read["train"] & read["val"]
+    assert all(text.startswith("Only") for text in read["val"]), "what seven people read is for training alone"
+
+
 def msrvtt(folder: Path) -> None:
     as_json(
         folder / "MSRVTT_data.json",

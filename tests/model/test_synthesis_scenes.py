@@ -15,6 +15,7 @@ from model.data.synthesis.drawing import COLOURS
 from model.data.synthesis.faces import Portrait
 from model.data.synthesis.library import DEMO_QUERIES, SAMPLE_FILES, Request, sample_library, synthesise
 from model.data.synthesis.people import cast
+from model.data.synthesis.photos import captioned
 from model.data.synthesis.places import PLACES, WALLS, paint
 from model.data.synthesis.record import SynthesisError
 from model.data.synthesis.shots import Shot, draw_shot, shot_frames
@@ -182,6 +183,16 @@ def test_a_spoken_caption_is_not_among_what_is_seen(tmp_path: Path) -> None:
     synthesise(request)
     for line in lines_of(tmp_path / "out"):
         assert len(line["said"]) == len(line["seen"]) == 1 and line["said"] != line["seen"]
+
+
+def test_photographs_without_a_split_are_for_training_alone(tmp_path: Path) -> None:
+    photos = photo_folder(tmp_path / "photos")
+    manifest = photos / "manifest.jsonl"
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    manifest.write_text("".join(json.dumps({**line, "split": None}) + "\n" for line in lines))
+    assert len(captioned(Request(tmp_path / "out", "photos", count=10, photos=photos))) == 3
+    with pytest.raises(SynthesisError, match="of the val split"):
+        captioned(Request(tmp_path / "out", "photos", count=10, photos=photos, split="val"))
 
 
 def test_photos_need_a_folder_with_captions(tmp_path: Path) -> None:

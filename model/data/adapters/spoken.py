@@ -1,7 +1,8 @@
 """VidTIMIT and TIMIT: people read sentences; the text of an item is what it says.
 
-Sentences repeat between speakers. The splits made here share neither a speaker nor a sentence: speakers who read a
-common sentence (the two that everybody reads aside) are kept together, and those two are used for training alone.
+Sentences repeat between speakers. The splits made here share neither a speaker nor a sentence. VidTIMIT: speakers who
+read a common sentence (the two that everybody reads aside) are kept together. What is read in training, those two at
+least, is used for training alone.
 """
 
 import re
@@ -14,6 +15,7 @@ from model.data.manifest import normalised
 
 PROMPT = re.compile(r"^(?P<text>[^;].*?)\s*\((?P<sentence>\w+)\)\s*$")
 SHARED = ("sa1", "sa2")  # read by every speaker
+TIMIT_TEXTS = "[tT]*/[dD][rR][1-8]/*/[sS]*.[tT][xX][tT]"
 PROMPT_FILES = ("prompts.txt", "doc/prompts.txt", "timit/doc/prompts.txt", "*/prompts.txt", "*/doc/prompts.txt")
 
 
@@ -112,28 +114,36 @@ def _timit_root(folder: Path) -> Path | None:
 
 
 def _timit(folder: Path) -> Lines:
+    """Most sentences are read by seven people: what train reads, too, is left out of val, and of test."""
     root = _timit_root(folder)
     assert root is not None
-    for text_file in sorted(root.glob("[tT]*/[dD][rR][1-8]/*/[sS]*.[tT][xX][tT]")):
-        sound = _timit_sound(text_file)
-        words = text_file.read_text(encoding="latin-1").split(maxsplit=2)
-        if sound is None or len(words) < 3:
-            continue
-        speaker, sentence = text_file.parent.name.lower(), text_file.stem.lower()
-        part = text_file.relative_to(root).parts[0].lower()
-        split = "test" if part == "test" else "val" if held_out(speaker, 0.1) else "train"
-        text = words[2].strip()
-        yield {
-            "file": sound.relative_to(folder).as_posix(),
-            "texts": [text],
-            "transcript": text,
-            "split": "unused" if sentence in SHARED and split != "train" else split,
-            "kind": "speech",
-            "group": speaker,
-            "has_audio": True,
-            "text_source": "human",
-            "license": "LDC93S1",
-        }
+    read = [_timit_line(folder, root, text_file) for text_file in sorted(root.glob(TIMIT_TEXTS))]
+    lines = [line for line in read if line is not None]
+    in_train = {normalised(line["transcript"]) for line in lines if line["split"] == "train"}
+    for line in lines:
+        known = line["split"] != "train" and normalised(line["transcript"]) in in_train
+        yield line | ({"split": "unused"} if known else {})
+
+
+def _timit_line(folder: Path, root: Path, text_file: Path) -> dict[str, Any] | None:
+    sound = _timit_sound(text_file)
+    words = text_file.read_text(encoding="latin-1").split(maxsplit=2)
+    if sound is None or len(words) < 3:
+        return None
+    speaker, part = text_file.parent.name.lower(), text_file.relative_to(root).parts[0].lower()
+    split = "test" if part == "test" else "val" if held_out(speaker, 0.1) else "train"
+    text = words[2].strip()
+    return {
+        "file": sound.relative_to(folder).as_posix(),
+        "texts": [text],
+        "transcript": text,
+        "split": "unused" if text_file.stem.lower() in SHARED and split != "train" else split,
+        "kind": "speech",
+        "group": speaker,
+        "has_audio": True,
+        "text_source": "human",
+        "license": "LDC93S1",
+    }
 
 
 def _timit_sound(text_file: Path) -> Path | None:

@@ -44,7 +44,7 @@ def captioned(request: Request) -> list[dict[str, Any]]:
         for line in read_lines(request.photos)
         if isinstance(line.get("texts"), list)
         and Path(str(line["file"])).suffix.lower() in IMAGES
-        and line.get("split", request.split) == request.split
+        and (line.get("split") or "train") == request.split  # as load_manifest reads a line without
     ]
     needed = 2 if request.spoken == "caption" else 1
     lines = [line for line in lines if len(set(map(tidy, line["texts"]))) >= needed]
