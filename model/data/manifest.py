@@ -64,6 +64,11 @@ class Item:
         return self.media[0]
 
     @property
+    def content(self) -> tuple[Any, ...]:
+        """Which files and which part of them: lines that have it in common are one video, however they describe it."""
+        return self.media, self.audio, self.start_s, self.end_s, self.folder
+
+    @property
     def form(self) -> str:
         """`still`, `sound`, `frames` (numbered pictures) or `film` (any other file)."""
         if len(self.media) > 1 or self.audio is not None:

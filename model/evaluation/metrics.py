@@ -13,10 +13,13 @@ Ranks = NDArray[np.float64]
 
 
 def rank(scores: NDArray[np.floating[Any]], relevant: NDArray[np.bool_]) -> float:
-    """Rank of the best relevant item among `scores` [C]: 1 + #greater + 0.5 #equal others. NaN scores worst of all."""
+    """Rank of the best relevant item among `scores` [C]: 1 + #greater + 0.5 #equal ones that are not relevant.
+
+    NaN scores worst of all.
+    """
     known = np.where(np.isnan(scores), -np.inf, scores)
     best = known[relevant].max()
-    return 1.0 + float((known > best).sum()) + 0.5 * float((known == best).sum() - 1)
+    return 1.0 + float((known > best).sum()) + 0.5 * float(((known == best) & ~relevant).sum())
 
 
 def summary(ranks: Ranks) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from model.data.manifest import PART_KINDS, Item, normalised
 
@@ -12,7 +12,7 @@ Gallery = Literal["split", "group"]
 
 @dataclass(frozen=True)
 class Query:
-    """One distinct text. `owners` have it; `relevant` also has those that share a relevance key with an owner."""
+    """One distinct text. `owners` have it; `relevant` also has those that share a video or a relevance key with one."""
 
     text: str
     owners: tuple[int, ...]
@@ -32,15 +32,15 @@ def gather_queries(items: Sequence[Item], gallery: Gallery = "split") -> list[Qu
             owners = having[key, item.group if gallery == "group" else None]
             if number not in owners:
                 owners.append(number)
-    by_key: dict[str, list[int]] = defaultdict(list)
+    alike: dict[Any, list[int]] = defaultdict(list)
     for number, item in enumerate(items):
-        if item.relevance_key is not None:
-            by_key[item.relevance_key].append(number)
+        for key in _likeness(item):
+            alike[key].append(number)
     return [
         Query(
             text=wording[key],
             owners=tuple(owners),
-            relevant=frozenset(_relevant(items, owners, by_key, group)),
+            relevant=frozenset(_relevant(items, owners, alike, group)),
             kinds=frozenset(kind for number in owners for kind in _kinds(items[number], key)),
             group=group,
         )
@@ -48,11 +48,13 @@ def gather_queries(items: Sequence[Item], gallery: Gallery = "split") -> list[Qu
     ]
 
 
-def _relevant(
-    items: Sequence[Item], owners: Sequence[int], by_key: dict[str, list[int]], group: str | None
-) -> set[int]:
-    keys = {items[number].relevance_key for number in owners} - {None}
-    related = {number for key in keys if key is not None for number in by_key[key]}
+def _likeness(item: Item) -> list[Any]:
+    """What makes other items answer this one's texts: the same video on another line, or a relevance key."""
+    return [item.content, *([] if item.relevance_key is None else [item.relevance_key])]
+
+
+def _relevant(items: Sequence[Item], owners: Sequence[int], alike: dict[Any, list[int]], group: str | None) -> set[int]:
+    related = {number for owner in owners for key in _likeness(items[owner]) for number in alike[key]}
     return {*owners, *(number for number in related if group is None or items[number].group == group)}
 
 

@@ -155,13 +155,14 @@ class Feed:
 
 
 def positives(asked: Sequence[Choice], clips: Sequence[Choice]) -> Tensor:
-    """Bool [B, C]: clip c has text b among its own, or shares the relevance key of text b's clip."""
+    """Bool [B, C]: clip c has text b among its own, or is of the same video or relevance key as text b's clip."""
     truth = torch.zeros(len(asked), len(clips), dtype=torch.bool)
+    shown = [(clip.example.item.content, clip.example.item.relevance_key, clip.example.known) for clip in clips]
     for b, query in enumerate(asked):
-        text, key = normalised(query.text), query.example.item.relevance_key
-        for c, clip in enumerate(clips):
-            same = key is not None and clip.example.item.relevance_key == key
-            truth[b, c] = same or text in clip.example.known
+        text, own = normalised(query.text), query.example.item
+        content, of_key = own.content, own.relevance_key
+        for c, (video, key, known) in enumerate(shown):
+            truth[b, c] = text in known or video == content or (key is not None and key == of_key)
     return truth
 
 

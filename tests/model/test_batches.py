@@ -163,19 +163,21 @@ def test_a_batch_is_the_same_whenever_it_is_made(tmp_path: Path) -> None:
     assert not torch.equal(later.frames, one.batch(Draw(9, 0, 2, (1, 0))).frames)  # type: ignore[arg-type]
 
 
-def test_equal_texts_and_relevance_keys_are_positives(tmp_path: Path) -> None:
-    for number in range(4):
+def test_equal_texts_relevance_keys_and_videos_are_positives(tmp_path: Path) -> None:
+    for number in range(5):
         picture(tmp_path / f"{number}.jpg", COLOURS["red"], number)
     lines = [
         {"file": "0.jpg", "texts": ["A red car."]},
         {"file": "1.jpg", "texts": ["a red  CAR"]},
         {"file": "2.jpg", "texts": ["a cat"], "relevance_key": "k"},
         {"file": "3.jpg", "texts": ["a feline"], "relevance_key": "k"},
+        {"file": "4.jpg", "texts": ["a boat"]},
+        {"file": "4.jpg", "texts": ["a sail on a lake"]},  # the same picture once more
     ]
     cache = ClipCache(tmp_path / "c", SHAPE)
     sources, _ = gather([Folder(write_lines(tmp_path, lines))], "train", cache, quiet)
-    positives = Feed(sources, cache, 0).batch(Draw(0, 0, 0, (0, 1, 2, 3))).positives
-    expected = torch.block_diag(torch.ones(2, 2), torch.ones(2, 2)).bool()
+    positives = Feed(sources, cache, 0).batch(Draw(0, 0, 0, (0, 1, 2, 3, 4, 5))).positives
+    expected = torch.block_diag(*[torch.ones(2, 2)] * 3).bool()
     assert torch.equal(positives, expected)
 
 

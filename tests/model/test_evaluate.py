@@ -66,6 +66,13 @@ def test_items_that_share_a_relevance_key_answer_each_others_texts() -> None:
     assert relevant == {"one": {0, 1, 3}, "two": {0, 1}, "three": {2}}
 
 
+def test_a_video_on_several_lines_answers_what_any_of_them_says() -> None:
+    """One line for each caption is a common layout; another part of the file is another video."""
+    items = [item("a", "one"), item("a", "two"), item("b", "three"), item("a", "four", start_s=3.0, end_s=6.0)]
+    relevant = {query.text: query.relevant for query in gather_queries(items)}
+    assert relevant == {"one": {0, 1}, "two": {0, 1}, "three": {2}, "four": {3}}
+
+
 def test_within_groups_each_query_stays_in_its_own() -> None:
     items = [item("a", "one", group="g"), item("b", "two", group="g"), item("c", "one", group="h", relevance_key="k"),
              item("d", "x", group="g", relevance_key="k")]  # fmt: skip

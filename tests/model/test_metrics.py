@@ -20,6 +20,13 @@ def test_the_best_relevant_item_counts() -> None:
     assert rank(scores, np.asarray([0, 1, 1], bool)) == 2.0
 
 
+def test_relevant_items_that_tie_do_not_stand_in_each_others_way() -> None:
+    """A copy of the right video scores as it does; whichever of them comes first, the answer is right."""
+    scores = np.asarray([0.9, 0.9, 0.9, 0.1], np.float32)
+    assert rank(scores, np.asarray([1, 1, 1, 0], bool)) == 1.0
+    assert rank(scores, np.asarray([1, 1, 0, 0], bool)) == 1.5
+
+
 def test_a_scorer_that_says_nothing_gets_the_middle_rank() -> None:
     """Equal scores for all must not count as a hit, as they do when ties go by position."""
     assert rank(np.zeros(101, np.float32), np.eye(101, dtype=bool)[0]) == 51.0
