@@ -19,6 +19,7 @@ from model import checkpoint
 from model.cachedir import cache_dir
 from model.confidence import by_chance, evidence, unit, usual_score, weigh
 from model.config import ConfidenceConfig
+from model.data.examples import Failure
 from model.data.manifest import load_manifest
 from model.evaluation.evaluate import EvaluationError, Float32, Progress, item_scores, score_queries, silent
 from model.evaluation.gallery import encode_gallery
@@ -28,6 +29,7 @@ from model.retriever import Retriever
 
 MEDIUM_RIGHT, HIGH_RIGHT = 0.6, 0.85
 REFUSED = 1 / 12  # of right answers, at most
+FEWEST = 10  # queries that set confidence and say how good it is: less is noise
 SCORED = 100  # best items whose median counts: about as many as a search scores
 RIDGE = 3.0  # of the map to usual scores, in queries
 NEWTON_STEPS = 50
@@ -80,13 +82,20 @@ def calibrate(
     """Choose evidence and bands of the checkpoint in `folder`, write them into its config.json, and say what they do.
 
     `nothing` is a file of queries, one a line, about nothing in the first of `data`: they set nothing and are counted.
-    Raises ManifestError or EvaluationError when the data give no queries.
+    What cannot be read is left out and listed in `failed`. Raises ManifestError, or EvaluationError when the data give
+    too few queries: then nothing is written.
     """
     retriever = Retriever.from_pretrained(folder)
-    parts = [outcomes(retriever, path, split, queries, seed, progress) for path in data]
+    failed: list[Failure] = []
+    parts = [outcomes(retriever, path, split, queries, seed, progress, failed) for path in data]
     found = parts[0]
     for part in parts[1:]:
         found = found.joined(part)
+    if len(found.score) < FEWEST:
+        raise EvaluationError(
+            f"only {len(found.score)} queries have an answer that can be read: too few to set confidence by.",
+            f"Give --data with {FEWEST} or more held-out queries. {_told(failed[:1])}".strip(),
+        )
     order = np.random.default_rng(seed).permutation(len(found.score))
     half = len(order) // 2
     bands = fit(found.of(order[:half]))
@@ -97,11 +106,17 @@ def calibrate(
         texts = [line.strip() for line in nothing.read_text(encoding="utf-8").splitlines() if line.strip()]
         values = nothing_found(retriever, bands, data[0], split, texts, progress)
         told |= {"nothing_queries": len(texts), "nothing_called_none_percent": _percent(values < bands.low)}
-    return told
+    return told | {"failed": [dataclasses.asdict(failure) for failure in failed]}
 
 
-def outcomes(retriever: Retriever, data: Path, split: str, most: int, seed: int, progress: Progress) -> Outcomes:
-    """Ask up to `most` queries of one folder, drawn by the seed."""
+def _told(failed: Sequence[Failure]) -> str:
+    return " ".join(f"{failure.file}: {failure.message}" for failure in failed)
+
+
+def outcomes(
+    retriever: Retriever, data: Path, split: str, most: int, seed: int, progress: Progress, failed: list[Failure]
+) -> Outcomes:
+    """Ask up to `most` queries of one folder, drawn by the seed. Those whose answers are in `failed` are not asked."""
     items = load_manifest(data, split)
     asked: list[Query] = gather_queries(items)
     if not asked:
@@ -109,6 +124,9 @@ def outcomes(retriever: Retriever, data: Path, split: str, most: int, seed: int,
     chosen = np.random.default_rng(seed).permutation(len(asked))[:most]
     asked = [asked[place] for place in sorted(chosen)]
     encoded = encode_gallery(items, retriever, cache_dir("evaluation"), progress)
+    failed += encoded.failures
+    shown = frozenset(encoded.item_of.tolist())
+    asked = [query for query in asked if query.relevant & shown]
     everything = [np.arange(len(encoded.clips)) for _ in asked]
     by_clip = score_queries(retriever, asked, encoded, everything, progress)
     found = []
@@ -123,7 +141,8 @@ def outcomes(retriever: Retriever, data: Path, split: str, most: int, seed: int,
                 + (without[0], np.median(without), len(without))
             )
     rows, median, scored, score, right, *absent = np.asarray(found, np.float64).reshape(-1, 8).T
-    vectors = retriever.encode_text([query.text for query in asked]).pooled.double().numpy()[rows.astype(int)]
+    texts = [asked[int(row)].text for row in rows] or [""]
+    vectors = retriever.encode_text(texts).pooled.double().numpy()[: len(rows)]
     return Outcomes(vectors, median, scored, score, right.astype(bool), *absent)
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from model.confidence import band, evidence, usual_score
 from model.config import ConfidenceConfig
+from model.data.manifest import load_manifest
 from model.evaluation.calibrate import REFUSED, Outcomes, calibrate, choose, fit, logistic, report
+from model.evaluation.evaluate import EvaluationError
 from model.evaluation.reliability import calibration_error
 from model.retriever import Retriever
 from tests.model.samples import fresh_tiny
@@ -113,3 +115,23 @@ def test_a_checkpoint_is_calibrated_in_its_config_alone(tmp_path: Path, monkeypa
     assert len(after.config.confidence.usual) == after.config.width + 1
     assert told["nothing_queries"] == 2 and told["nothing_called_none_percent"] in (0.0, 50.0, 100.0)
     assert told["queries"] == 8 and (tmp_path / "plot.png").is_file()  # half of sixteen
+    assert told["failed"] == []
+
+
+def test_what_cannot_be_read_sets_no_confidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTAV_CACHE_DIR", str(tmp_path / "cache"))
+    photographs(tmp_path / "p", 2)
+    fresh_tiny().save_pretrained(tmp_path / "model")
+    before = (tmp_path / "model" / "config.json").read_bytes()
+    pictures = sorted({str(item.paths()[0]) for item in load_manifest(tmp_path / "p", "val")})
+    for path in pictures[:3]:
+        Path(path).unlink()
+    told = calibrate(tmp_path / "model", [tmp_path / "p"], "val", 100, 0)
+    assert len(told["failed"]) == 3 and told["queries"] == 7, "three of sixteen queries have no answer"
+    after = (tmp_path / "model" / "config.json").read_bytes()
+    assert after != before
+    for path in pictures[3:]:
+        Path(path).unlink()
+    with pytest.raises(EvaluationError, match="only 0 queries") as caught:
+        calibrate(tmp_path / "model", [tmp_path / "p"], "val", 100, 0)
+    assert "jpg" in caught.value.hint and (tmp_path / "model" / "config.json").read_bytes() == after
