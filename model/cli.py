@@ -133,7 +133,7 @@ def train(
     validate_items: Annotated[int, typer.Option(help="Items of each folder's val part that are looked at.")] = 128,
     save_minutes: Annotated[float, typer.Option(help="Minutes between two saved states.")] = 5.0,
     save_every: Annotated[int | None, typer.Option(help="Steps between two saved states, instead.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, if it has begun.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
     """Train on one or several data folders; may be stopped at any second and resumed."""

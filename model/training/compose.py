@@ -22,7 +22,7 @@ from model.data.items import ClipCache
 from model.data.manifest import normalised
 from model.training.asked import Part, Shown, ask, ask_wrong, of_sense, said_key, silence, truth
 from model.training.batch import TrainBatch
-from model.training.options import TrainingError
+from model.training.options import GRID, TrainingError
 
 COMPOSED: Final = "composed"  # the form of a source of such films
 LONGEST_S: Final = 10.0  # of the windows of the index
@@ -160,10 +160,10 @@ def composed(sources: Sequence[Source], share: float, world: int = 1) -> list[So
     which each of `world` processes needs a square.
     """
     photographs = [source for source in sources if source.form == "still"]
-    stills = [source for source in photographs if len(source.examples) >= max(OWN_KIND, 4 * world)]
+    stills = [source for source in photographs if len(source.examples) >= max(OWN_KIND, GRID * world)]
     if not stills:
         together = [example for source in photographs for example in source.examples]
-        stills = [Source("photographs", "still", 1.0, together)] if len(together) >= 4 * world else []
+        stills = [Source("photographs", "still", 1.0, together)] if len(together) >= GRID * world else []
     if not stills or not any(source.form == "sound" for source in sources):
         raise TrainingError(
             "films are composed of photographs and sounds, and --data has not both.",

@@ -59,6 +59,8 @@ def train(options: Options, *, quiet: bool = False) -> Result:
     step = int(saved.meta["step"]) if saved is not None else 0
     first = devices.rank == 0  # of several processes one tells
     with Report(options.out if first else None, resumed_at=step, quiet=quiet or not first) as report:
+        if options.resume and saved is None:
+            report.say(f"no saved state in {options.out}: starts from {options.init or 'a new network'}")
         prepared = prepare(options, retriever, loss, report, devices.rank, devices.world)
         return Run(options, prepared, devices, report).go(saved)
 
@@ -67,7 +69,7 @@ def _saved(options: Options) -> state.State | None:
     """The state to go on from. An old run is neither overwritten nor resumed unasked."""
     folder = options.out / state.STATES
     if options.resume:
-        return state.newest(folder)  # a run stopped before its first state starts from the beginning
+        return state.newest(folder)  # a run stopped before its first state starts again, from --init if that is given
     if any(folder.glob("step-*")):
         raise TrainingError(
             f"{options.out} already holds a run.", "Add --resume to go on with it, or choose another --out."
@@ -118,9 +120,10 @@ class Run:
                 self._housekeeping()
         batches.close()  # type: ignore[attr-defined]  # a generator: ends its thread
         finished = self._progress() >= 1.0
+        self._save()  # before anything else can fail
         if finished and self.step % self.options.validate_every:
             self._validate()
-        self._save()
+            self._save()
         if self.devices.rank == 0:
             with self.average.applied():
                 self.prepared.retriever.save_pretrained(self.options.out / MODEL)

@@ -9,6 +9,8 @@ from model.errors import HtavError
 DEFAULT_EPOCHS = 20.0
 FORM_BATCHES = {"still": 128, "sound": 48, "film": 32, "composed": 32}
 
+GRID = 4  # composed films that tell apart what is seen and what is heard
+
 POSITIVE = "steps epochs hours lr accumulate views captions threads log_every validate_every".split()
 
 
@@ -74,8 +76,11 @@ class Options:
             raise TrainingError(f"--compose is {self.compose}.", "It must be at least 0 and below 1.")
         if self.schedule not in ("one-cycle", "cosine"):
             raise TrainingError(f"there is no schedule '{self.schedule}'.", "Choose one-cycle or cosine.")
-        if self.init is not None and self.resume:
-            raise TrainingError("--init and --resume were both given.", "A resumed run goes on from its own state.")
+        if self.compose and self.batch_sizes()["composed"] < GRID:
+            raise TrainingError(
+                "a batch of composed films is a grid of two pictures and two sounds at least.",
+                f"Give --batch-size composed={GRID} or more, or leave out --compose.",
+            )
         self.batch_sizes()
 
     def batch_sizes(self) -> dict[str, int]:

@@ -1,12 +1,13 @@
 """Everything a run has before its first step: network, data, features, optimiser."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from model import checkpoint
 from model.cachedir import cache_dir
+from model.config import ConfidenceConfig
 from model.data.batches import BatchSampler
 from model.data.examples import Folder, Source, compute_features, decode_all, gather, usable
 from model.data.features import FeatureStore
@@ -22,6 +23,11 @@ from model.training.frozen_text import freeze_text_trunk
 from model.training.options import Options, TrainingError
 from model.training.report import Report
 from model.training.start import deepened
+
+CARD = """# Trained from {name}
+
+By `htav train --init`. It is neither evaluated (`htav evaluate`) nor calibrated (`htav calibrate`) yet.
+"""
 
 
 @dataclass
@@ -40,16 +46,19 @@ class Prepared:
 def build(options: Options, *, resumed: bool) -> tuple[Retriever, RetrievalLoss]:
     """The network to start from: a checkpoint (`--init`), or the preset with its publishers' trunks.
 
-    A resumed run loads every weight from its state, so it needs no publisher's file.
+    A resumed run loads every weight from its state, so it needs neither of them. What the checkpoint says of itself
+    (confidence, card) is no longer true of what it becomes.
     """
-    if options.init is not None:
+    if options.init is not None and not resumed:
         retriever = Retriever.from_pretrained(options.init)
         if retriever.config.preset != options.preset:
             raise TrainingError(
                 f"{options.init} is of the preset {retriever.config.preset}, not {options.preset}.",
                 f"Give --preset {retriever.config.preset}.",
             )
+        card = CARD.format(name=retriever.name)
         retriever = deepened(retriever, options.seed)
+        retriever.config, retriever.card = replace(retriever.config, confidence=ConfidenceConfig()), card
     else:
         pretrained = options.preset != "tiny" and not resumed
         retriever = Retriever.from_preset(options.preset, pretrained=pretrained, seed=options.seed)
@@ -96,7 +105,7 @@ def prepare(
         digest, shapes = kept_frames
         store = FeatureStore(cache_dir("features") / digest, shapes)
         _fill(store, retriever, sources, cache, options, report)
-    sources = usable(sources, options.split)
+    sources = usable(_shared(sources, world, report), options.split)
     validation = _validation(folders, pixels, options, report)
     composer = _composer(sources, store, cache, shape, options, world) if options.compose else None
     sampler = _sampler(sources, options, report, rank, world)
@@ -120,6 +129,14 @@ def _check_times(sources: list[Source], weights: LossWeights) -> None:
             "--loss timed needs sounds whose `words` have times, and no manifest has any.",
             "Make them with eSpeak NG's library (pip install htav[synth]), or leave timed out.",
         )
+
+
+def _shared(sources: list[Source], world: int, report: Report) -> list[Source]:
+    """The sources of which each process has an example in every step."""
+    for source in sources:
+        if len(source.examples) < world:
+            report.say(f"left out: {source.name}: {len(source.examples)} examples for {world} processes")
+    return [source for source in sources if len(source.examples) >= world]
 
 
 def _validation(folders: list[Folder], pixels: ClipCache, options: Options, report: Report) -> list[Source]:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from model import cli
+from model.config import ConfidenceConfig
+from model.data.examples import Folder, gather
+from model.data.items import ClipCache
 from model.data.manifest import ManifestError
 from model.losses import RetrievalLoss
 from model.retriever import Retriever
@@ -25,8 +29,10 @@ from model.training.batch import TrainBatch
 from model.training.frozen_text import freeze_text_trunk
 from model.training.loop import train
 from model.training.options import Options, TrainingError
+from model.training.prepare import _shared
 from model.training.report import Report
-from tests.model.small_data import films, photographs, tones
+from tests.model.samples import fresh_tiny
+from tests.model.small_data import SHAPE, films, photographs, tones
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +300,7 @@ def test_kept_states_of_frozen_layers_change_no_text(frozen: int) -> None:
         ({"batch_size": "film=0"}, "film=0"),
         ({"train": "text=2"}, "text=2"),
         ({"loss": "nothing=1"}, "nothing=1"),
-        ({"resume": True, "init": Path("x")}, "--init and --resume"),
+        ({"batch_size": "composed=3", "compose": 0.4}, "a grid of two pictures"),
     ],
 )
 def test_wrong_options_are_named_before_anything_is_done(
@@ -304,6 +310,43 @@ def test_wrong_options_are_named_before_anything_is_done(
         train(options(data, tmp_path / "run", **wrong), quiet=True)
     assert says in caught.value.message and caught.value.hint
     assert not (tmp_path / "run" / state.STATES).exists()
+
+
+def test_a_run_that_was_stopped_before_its_first_state_starts_again_from_the_same_checkpoint(
+    data: Path, tmp_path: Path
+) -> None:
+    """The command with --resume is the same every time, so that a script may repeat it."""
+    start = checkpoint(tmp_path)
+    train(options(data, tmp_path / "whole", steps=1, init=start), quiet=True)
+    train(options(data, tmp_path / "again", steps=1, init=start, resume=True), quiet=True)
+    first, second = weights(tmp_path / "whole"), weights(tmp_path / "again")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert train(options(data, tmp_path / "again", steps=2, init=start, resume=True), quiet=True).step == 2
+
+
+def test_what_a_checkpoint_says_of_itself_is_not_said_of_what_is_trained_from_it(data: Path, tmp_path: Path) -> None:
+    parent = fresh_tiny()
+    parent.config = replace(parent.config, confidence=ConfidenceConfig(high=3.0, bias=-1.0))
+    parent.card = "R@1 99.9 %"
+    parent.save_pretrained(tmp_path / "parent")
+    train(options(data, tmp_path / "run", steps=1, init=tmp_path / "parent"), quiet=True)
+    trained = Retriever.from_pretrained(tmp_path / "run")
+    assert trained.config.confidence == ConfidenceConfig()
+    assert (
+        "99.9" not in trained.card
+        and f"Trained from {Retriever.from_pretrained(tmp_path / 'parent').name}" in trained.card
+    )
+
+
+def test_a_source_that_not_every_process_has_a_part_of_is_left_out(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = photographs(tmp_path / "p", 1)
+    sources, _ = gather([Folder(folder)], "train", ClipCache(tmp_path / "c", SHAPE), lambda *_: None)
+    count = len(sources[0].examples)
+    with Report(None) as report:
+        assert _shared(sources, count, report) == sources and _shared(sources, count + 1, report) == []
+    assert f"{count} examples for {count + 1} processes" in " ".join(capsys.readouterr().err.split())
 
 
 def test_init_of_another_preset_and_missing_data_are_said(data: Path, tmp_path: Path) -> None:
