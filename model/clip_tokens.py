@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 
+import torch
 from torch import Tensor
 
 
@@ -19,6 +20,9 @@ class ClipTokens:
 
     def __len__(self) -> int:
         return self.video.shape[0]
+
+    def to(self, device: torch.device) -> "ClipTokens":
+        return ClipTokens(*(getattr(self, field.name).to(device) for field in fields(self)))
 
     def rows(self, chosen: slice) -> "ClipTokens":
         """Some of the clips."""

@@ -31,23 +31,25 @@ class ClipInput:
 
 def encode(clips: list[ClipInput], video: VideoEncoder, audio: AudioEncoder, width: int) -> list[TokenSet]:
     """Encode a batch; clips with the same number of frames share a pass, and none is padded with frames."""
+    device = next(video.parameters()).device
     pictures: dict[int, tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]] = {}
     for count in sorted({len(clip.frames) for clip in clips if clip.frames is not None}):
         of_count = [i for i, clip in enumerate(clips) if clip.frames is not None and len(clip.frames) == count]
         stacked = np.stack([np.asarray(clips[i].frames) for i in of_count]).transpose(0, 1, 4, 2, 3)
-        encoded = video(video.trunk_features(torch.from_numpy(np.ascontiguousarray(stacked))))
+        encoded = video(video.trunk_features(torch.from_numpy(np.ascontiguousarray(stacked)).to(device)))
+        steps, levels = encoded.steps.cpu().numpy(), encoded.levels.cpu().numpy().astype(np.uint8)
         for place, i in enumerate(of_count):
-            times = _step_times(clips[i].frame_times, int(encoded.steps.max()) + 1)[encoded.steps.numpy()]
-            pictures[i] = (encoded.tokens[place].numpy(), times, encoded.levels.numpy().astype(np.uint8))
+            times = _step_times(clips[i].frame_times, int(steps.max()) + 1)[steps]
+            pictures[i] = (encoded.tokens[place].cpu().numpy(), times, levels)
     sounds: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
     heard = [i for i, clip in enumerate(clips) if clip.audio is not None and len(clip.audio) >= 400]
     if heard:
-        waves = [torch.from_numpy(np.asarray(clips[i].audio, dtype=np.float32) / 32768.0) for i in heard]
-        tokens, mask, steps = limit_audio(audio(waves), audio.config.max_tokens)
+        waves = [torch.from_numpy(np.asarray(clips[i].audio, np.float32) / 32768.0).to(device) for i in heard]
+        tokens, mask, seconds = (part.cpu() for part in limit_audio(audio(waves), audio.config.max_tokens))
         for place, i in enumerate(heard):
             keep = mask[place]
             start = clips[i].audio_start_s
-            sounds[i] = (tokens[place][keep].numpy(), (start + steps[place][keep].numpy()).astype(np.float32))
+            sounds[i] = (tokens[place][keep].numpy(), (start + seconds[place][keep].numpy()).astype(np.float32))
     return [_token_set(pictures.get(i), sounds.get(i), width) for i in range(len(clips))]
 
 

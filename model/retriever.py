@@ -170,13 +170,13 @@ class Retriever(nn.Module, ModelHubMixin):
     @torch.inference_mode()
     def coarse_vectors(self, token_sets: list[TokenSet]) -> Float32:
         """Coarse vectors [C, 3 d] of clips: video | audio | fused, L2-normalised, zeros where missing."""
-        vectors: Float32 = self.coarse.clips(self.collate(token_sets)).numpy()
+        vectors: Float32 = self.coarse.clips(self.collate(token_sets)).cpu().numpy()
         return vectors
 
     @torch.inference_mode()
     def coarse_query(self, text: TextEncoding, modalities: tuple[str, ...] = BOTH) -> Float32:
         """Query vectors [B, 3 d]; the shortlist's score is their inner product with the coarse vectors."""
-        vectors: Float32 = self.coarse.queries(text.pooled, modalities).numpy()
+        vectors: Float32 = self.coarse.queries(text.pooled, modalities).cpu().numpy()
         return vectors
 
     @torch.inference_mode()
@@ -196,7 +196,8 @@ class Retriever(nn.Module, ModelHubMixin):
     # ---- fusion ------------------------------------------------------------------------------------------------------
 
     def collate(self, token_sets: list[TokenSet]) -> ClipTokens:
-        return collate(token_sets, self.cells, self.config.width)
+        """Token sets as one batch of tensors, where the weights are: training validates on the device it trains on."""
+        return collate(token_sets, self.cells, self.config.width).to(next(self.parameters()).device)
 
     def pair_scores(self, text: TextEncoding, clips: ClipTokens) -> PairScores:
         """All B x C scores with gradients: the fusion's, summed with the coarse vectors', led by order and spelling."""
@@ -276,5 +277,5 @@ class Retriever(nn.Module, ModelHubMixin):
 def _array(scores: Tensor, present: Tensor | None = None) -> Float32:
     """The only row of scores [1, C] as numpy [C], NaN where not present."""
     row = scores[0] if present is None else scores[0].masked_fill(~present, float("nan"))
-    array: Float32 = row.float().numpy()
+    array: Float32 = row.float().cpu().numpy()
     return array

@@ -249,7 +249,7 @@ def score_queries(
             batch = numbers[start : start + QUERY_BATCH]
             text = retriever.encode_text([queries[number].text for number in batch])
             for block, clips in zip(blocks, collated, strict=True):
-                fused = retriever.pair_scores(text, clips).fused.float().numpy()
+                fused = retriever.pair_scores(text, clips).fused.float().cpu().numpy()
                 for place, number in enumerate(batch):
                     scores[number][block] = fused[place]
             done += len(batch)
