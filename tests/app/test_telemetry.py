@@ -46,6 +46,15 @@ def test_unknown_addresses_do_not_grow_the_metrics(client: httpx.Client) -> None
     assert value(client, 'htav_requests_total{method="",route="unmatched",status="404"}') >= 20
 
 
+def test_invented_methods_do_not_grow_the_metrics(client: httpx.Client) -> None:
+    refused = 'htav_requests_total{method="",route="/v1/search",status="405"}'
+    before = value(client, refused)
+    for number in range(5):
+        assert client.request(f"INVENTED{number}", "/v1/search").status_code == 405
+    assert "INVENTED" not in client.get("/metrics").text
+    assert value(client, refused) == before + 5
+
+
 def test_a_query_is_never_logged(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         client.post("/v1/search", json={"query": SECRET}, headers={"X-Request-ID": "find-me"})
