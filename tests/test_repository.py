@@ -244,6 +244,31 @@ def test_media_are_read_only_and_the_worker_has_no_way_out() -> None:
     assert [compose["networks"][n].get("internal") for n in compose["services"]["worker"]["networks"]] == [True]
 
 
+def test_every_documented_setting_reaches_the_containers() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    rows = re.findall(r"^\| (`HTAV_[^|]+) \|", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    documented = set(re.findall(r"`(\w+)`", " ".join(rows)))
+    assert len(documented) > 10
+    for name in ("api", "worker"):
+        given = compose["services"][name]["environment"]
+        assert sorted(documented - {"HTAV_HOST", "HTAV_PORT"} - set(given)) == [], name
+        fixed = {"HTAV_DATA_DIR", "HTAV_MEDIA_ROOTS", "HTAV_ALLOWED_HOSTS"}
+        assert {given[setting] for setting in documented & set(given) - fixed} == {None}, "the host's value, if any"
+
+
+def test_the_container_answers_to_this_machines_names_alone_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It listens on all of its addresses: without a list of names, any page could rebind its own to it."""
+    from app.config import Settings
+    from app.main import hosts
+
+    api = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["api"]
+    default = re.fullmatch(r"\$\{HTAV_ALLOWED_HOSTS:-(.+)\}", api["environment"]["HTAV_ALLOWED_HOSTS"])
+    assert default is not None
+    monkeypatch.setenv("HTAV_ALLOWED_HOSTS", default[1])
+    listens_on = api["command"][api["command"].index("--host") + 1]
+    assert set(hosts(Settings(host=listens_on))) == {"localhost", "127.0.0.1", "[::1]", listens_on}
+
+
 def dockerfile_steps() -> list[tuple[str, str]]:
     text = re.sub(r"^\s*#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
     return [tuple(line.split(None, 1)) for line in text.splitlines() if line.strip()]  # type: ignore[misc]
