@@ -108,6 +108,7 @@ class Service:
         search = self._search
         if search is not None:
             await asyncio.to_thread(search.engine.close, self.settings.drain_s)
+        await asyncio.to_thread(self.thumbnails.close)
         for thread in self._threads:
             await asyncio.to_thread(thread.join, self.settings.drain_s)
         self.catalog.close()

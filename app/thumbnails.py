@@ -1,40 +1,79 @@
 """Still pictures of indexed videos, as JPEG.
 
-Only files that the indexer has accepted get here, decoded by the same guarded reader; at most two at a time, the
-newest kept in memory, so that a page of results costs each picture once.
+Decoded as the indexer decodes, in child processes with limits: a file that crashes or hangs its decoder costs one
+picture. Two children at most, kept for the next picture; the newest pictures stay in memory, so that a page of results
+costs each once. Whoever waits holds no thread: searches need those.
 """
 
+import asyncio
 import io
 import threading
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+from starlette.concurrency import run_in_threadpool
 
-from model.media import read_frames
+from app.problems import Unavailable
+from indexer.decode import Decoder
 
 SIDE = 480
 KEPT = 256
 QUALITY = 82
+CPU_S = 10.0
+PATIENCE_S = 20.0
+
+Key = tuple[str, int, float]
 
 
 class Thumbnails:
     """Pictures by (file, its time of change, second)."""
 
     def __init__(self, at_once: int = 2) -> None:
-        self._kept: OrderedDict[tuple[str, int, float], bytes] = OrderedDict()
+        self._kept: OrderedDict[Key, bytes] = OrderedDict()
         self._lock = threading.Lock()
-        self._slots = threading.BoundedSemaphore(at_once)
+        self._idle = [Decoder(cpu_s=CPU_S) for _ in range(at_once)]
+        # A child dies with the thread that started it, and these threads live as long as the service.
+        self._threads = ThreadPoolExecutor(at_once, "htav-thumbnail")
 
-    def get(self, path: Path, time_s: float, width: int, height: int) -> bytes:
-        """The frame at `time_s`, at most SIDE wide and high. `width` and `height` are as shown. Raises MediaError."""
-        key = (str(path), path.stat().st_mtime_ns, round(time_s, 2))
+    async def get(self, path: Path, time_s: float, width: int, height: int) -> bytes:
+        """The frame at `time_s`, at most SIDE wide and high; `width` and `height` are as shown.
+
+        Raises FileFailed, and Unavailable when there are too many to make.
+        """
+        changed = (await run_in_threadpool(path.stat)).st_mtime_ns
+        key = (str(path), changed, round(time_s, 2))
+        if picture := self._known(key):
+            return picture
+        make = asyncio.get_running_loop().run_in_executor(self._threads, self._make, key, time_s, width, height)
+        try:
+            return await asyncio.wait_for(make, PATIENCE_S)
+        except TimeoutError as err:
+            raise Unavailable("Too many thumbnails are waited for.", "Ask again after Retry-After seconds.") from err
+
+    def close(self) -> None:
+        """Let go of those who wait, and end the children."""
+        self._threads.shutdown(cancel_futures=True)
+        for decoder in self._idle:
+            decoder.close()
+
+    def _known(self, key: Key) -> bytes | None:
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
-                return self._kept[key]
-        with self._slots:
-            picture = render(path, time_s, width, height)
+            return self._kept.get(key)
+
+    def _make(self, key: Key, time_s: float, width: int, height: int) -> bytes:
+        if picture := self._known(key):  # made while this request waited
+            return picture
+        decoder = self._idle.pop()
+        try:
+            picture = shaped(decoder.picture(Path(key[0]), time_s, SIDE), width, height)
+        finally:
+            self._idle.append(decoder)
         with self._lock:
             self._kept[key] = picture
             while len(self._kept) > KEPT:
@@ -42,11 +81,10 @@ class Thumbnails:
         return picture
 
 
-def render(path: Path, time_s: float, width: int, height: int) -> bytes:
-    frames, _ = read_frames(path, [time_s], SIDE)
+def shaped(square: NDArray[np.uint8], width: int, height: int) -> bytes:
+    """The reader gives a square [SIDE, SIDE, 3]; stretching it back restores the shape."""
     scale = min(1.0, SIDE / max(width, height, 1))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     out = io.BytesIO()
-    # The reader gives a square; stretching it back restores the shape.
-    Image.fromarray(frames[0]).resize(size, Image.Resampling.BICUBIC).save(out, "JPEG", quality=QUALITY)
+    Image.fromarray(square).resize(size, Image.Resampling.BICUBIC).save(out, "JPEG", quality=QUALITY)
     return out.getvalue()

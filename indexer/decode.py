@@ -75,7 +75,7 @@ class Decoder:
 
     def __init__(self, max_duration_s: float = 24 * 3600.0, *, cpu_s: float | None = None) -> None:
         self.max_duration_s = max_duration_s
-        self._cpu_s = cpu_s  # overrides the limits, in tests
+        self._cpu_s = cpu_s  # in place of the limits that indexing needs
         self._child: subprocess.Popen[bytes] | None = None
         self._media_s = 0.0
         self._deadline = 0.0
@@ -88,8 +88,23 @@ class Decoder:
             raise FileFailed("decoder_crashed", NONSENSE)
         return Probe(**{field.name: answers[0][field.name] for field in fields(Probe)})
 
+    def picture(self, path: Path, time_s: float, size: int) -> NDArray[np.uint8]:
+        """The frame on the screen at `time_s`: uint8 [size, size, 3]. Raises FileFailed."""
+        moment = Window(0, time_s, time_s)
+        (clip,) = self._read(path, [moment], 1, size, has_video=True, has_audio=False)
+        if clip.frames is None:
+            self.close()
+            raise FileFailed("decoder_crashed", NONSENSE)
+        frame: NDArray[np.uint8] = clip.frames[0]
+        return frame
+
     def read(self, path: Path, seen: Probe, windows: list[Window], frames: int, size: int) -> Iterator[DecodedClip]:
         """Decode these windows, at most PART_S of media. Raises FileFailed, after the windows that could be read."""
+        return self._read(path, windows, frames, size, has_video=seen.has_video, has_audio=seen.has_audio)
+
+    def _read(
+        self, path: Path, windows: list[Window], frames: int, size: int, *, has_video: bool, has_audio: bool
+    ) -> Iterator[DecodedClip]:
         media_s = span_s(windows)
         if self._media_s + media_s > PART_S:
             self.close()
@@ -100,8 +115,8 @@ class Decoder:
             "windows": [list(asdict(window).values()) for window in windows],
             "frames": frames,
             "size": size,
-            "has_video": seen.has_video,
-            "has_audio": seen.has_audio,
+            "has_video": has_video,
+            "has_audio": has_audio,
         }
         by_ordinal = {window.ordinal: window for window in windows}
         longest_s = max(window.end_s - window.start_s for window in windows)

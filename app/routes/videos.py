@@ -147,16 +147,16 @@ def stream_video(video_id: VideoId, service: ServiceDep) -> Response:
     responses=documented(404, 409) | {200: {"content": {"image/jpeg": BINARY}}},
     summary="A still picture",
 )
-def video_thumbnail(
+async def video_thumbnail(
     video_id: VideoId,
     service: ServiceDep,
     t: Annotated[float, Query(ge=0, le=MAX_SECONDS, allow_inf_nan=False, description="Second of the video")] = 0.0,
 ) -> Response:
     """The frame that is on the screen at second `t` (the last one when the video is shorter)."""
-    path, video = service.library.file(str(video_id))
+    path, video = await run_in_threadpool(service.library.file, str(video_id))
     if not video.has_video:
         raise NotFound("The file has sound only.", "It has no picture to show.", code="no_picture")
-    picture = service.thumbnails.get(path, min(t, video.duration_s or 0.0), video.width, video.height)
+    picture = await service.thumbnails.get(path, min(t, video.duration_s or 0.0), video.width, video.height)
     return Response(picture, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"})
 
 

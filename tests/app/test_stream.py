@@ -2,15 +2,22 @@
 
 import io
 import os
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from app.media import excessive
-from tests.app.conftest import Library, Served, problem
+from indexer.decode import Decoder
+from tests.app.conftest import Library, Served, problem, until
 
 
 @pytest.fixture
@@ -143,6 +150,74 @@ def test_a_second_that_cannot_be(client: httpx.Client, video_ids: dict[str, str]
 
 def test_sound_has_no_thumbnail(client: httpx.Client, video_ids: dict[str, str]) -> None:
     problem(client.get(f"/v1/videos/{video_ids['tone.m4a']}/thumbnail"), 404, "no_picture")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGSEGV, "decoder_crashed"), (signal.SIGSTOP, "timeout")])
+def test_a_decoder_that_crashes_or_hangs_costs_one_thumbnail(
+    mutable: Served, video_ids: dict[str, str], number: signal.Signals, code: str
+) -> None:
+    def picture(t: float) -> httpx.Response:
+        return mutable.client.get(f"/v1/videos/{video_ids['blue.mp4']}/thumbnail", params={"t": t})
+
+    assert picture(1).status_code == 200
+    decoder = mutable.service.thumbnails._idle[-1]
+    assert decoder._child is not None, "it is kept for the next picture"
+    os.kill(decoder._child.pid, number)
+    decoder._cpu_s, usual = 0.2, decoder._cpu_s
+    problem(picture(2), 422, code)
+    decoder._cpu_s = usual
+    assert picture(2).status_code == 200
+
+
+class HeldDecoding:
+    """Decoding that takes until `gate` opens; `seconds` tells what was decoded."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gate = threading.Event()
+        self.seconds: list[float] = []
+        monkeypatch.setattr(Decoder, "picture", self.picture)
+
+    def picture(self, path: Path, time_s: float, size: int) -> NDArray[np.uint8]:  # noqa: ARG002
+        self.seconds.append(time_s)
+        assert self.gate.wait(20)
+        return np.zeros((size, size, 3), np.uint8)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch, mutable: Served) -> Iterator[HeldDecoding]:  # noqa: ARG001
+    """In force until the service has ended."""
+    decoding = HeldDecoding(monkeypatch)
+    yield decoding
+    decoding.gate.set()
+
+
+def test_thumbnails_that_wait_stop_no_search(
+    mutable: Served, held: HeldDecoding, video_ids: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than the service has threads; and none waits for ever."""
+    monkeypatch.setattr("app.thumbnails.PATIENCE_S", 6.0)
+    address = f"{mutable.client.base_url}/v1/videos/{video_ids['blue.mp4']}/thumbnail?t="
+    with ThreadPoolExecutor(60) as pool:
+        asked = [pool.submit(httpx.get, f"{address}{number / 4}", timeout=20) for number in range(60)]
+        until(lambda: len(held.seconds) == 2)
+        for _ in range(10):
+            answer = mutable.client.post("/v1/search", json={"query": "a red ball"}, timeout=5)
+            assert answer.status_code == 200
+        for waited in asked:
+            problem(waited.result(), 503, "unavailable")
+    assert len(held.seconds) == 2, "what nobody waits for is not decoded"
+
+
+def test_who_waited_gets_the_picture_that_was_made_meanwhile(
+    mutable: Served, held: HeldDecoding, video_ids: dict[str, str]
+) -> None:
+    address = f"{mutable.client.base_url}/v1/videos/{video_ids['red.mp4']}/thumbnail"
+    with ThreadPoolExecutor(12) as pool:
+        asked = [pool.submit(httpx.get, address, timeout=20) for _ in range(12)]
+        until(lambda: mutable.service.thumbnails._threads._work_queue.qsize() == 10)
+        held.gate.set()
+        assert {answer.result().status_code for answer in asked} == {200}
+    assert len(held.seconds) == 2, "the two that were begun together"
 
 
 def test_a_file_that_is_gone_or_replaced_by_a_link_out_is_not_served(

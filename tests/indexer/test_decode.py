@@ -48,6 +48,14 @@ def test_a_child_gives_what_reading_directly_gives(tmp_path: Path) -> None:
         assert np.abs(clip.audio.astype(int) - sound).max() <= 1
 
 
+def test_one_picture_is_the_frame_that_is_on_the_screen(tmp_path: Path) -> None:
+    path = seen_and_heard(tmp_path / "a.mp4", seconds=20.0)
+    with Decoder() as decoder:
+        for time_s in (0.0, 1.3, 19.9):
+            frames, _ = media.read_frames(path, [time_s], SIZE)
+            assert np.array_equal(decoder.picture(path, time_s, SIZE), frames[0])
+
+
 def test_missing_halves_are_none(tmp_path: Path) -> None:
     with Decoder() as decoder:
         (pictures,) = decode(seen(tmp_path / "a.mp4"), decoder)
