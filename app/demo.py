@@ -24,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from model.errors import HtavError
 
 READY_S: Final = 120.0
+OF_THE_MACHINE: Final = ("threads", "batch_clips", "min_free_bytes")
 console = Console(stderr=True)
 
 
@@ -44,12 +45,24 @@ def demo(
     from app.serve import listen, serve
 
     listen(host, port).close()  # a port in use is told before minutes of work, not after
-    os.environ["HTAV_DATA_DIR"] = str((folder / "data").absolute())
+    choose_index(folder / "data")
     make_library(folder / "library")
     index_library(folder / "library")
     shown = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
     threading.Thread(target=announce, args=(f"http://{shown}:{port}",), daemon=True).start()
     serve(Settings(host=host, port=port, log_level="ERROR"))
+
+
+def choose_index(data_dir: Path) -> None:
+    """Point this process and its children at the demo's own index. Exported settings of the user's index are dropped,
+    or the demo would be written into its database; those of the machine hold here too."""
+    from indexer.config import IndexSettings
+
+    foreign = {f"HTAV_{name.upper()}" for name in IndexSettings.model_fields if name not in OF_THE_MACHINE}
+    for name in list(os.environ):
+        if name.upper() in foreign:
+            del os.environ[name]
+    os.environ["HTAV_DATA_DIR"] = str(data_dir.absolute())
 
 
 def make_library(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """`htav demo` goes only as far as is needed, and what it tells people to try is what the page offers."""
 
 import json
+import os
 import re
 import socket
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from app import demo
+from app.config import Settings
 from app.docs import WEB
 from app.serve import PortUnusable
 from model.data.synthesis import library
@@ -63,6 +65,18 @@ def test_a_port_in_use_is_told_before_any_work(tmp_path: Path) -> None:
         with pytest.raises(PortUnusable):
             demo.demo(host="127.0.0.1", port=taken.getsockname()[1], folder=tmp_path / "demo")
     assert not (tmp_path / "demo").exists()
+
+
+def test_the_users_index_is_not_the_demos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    exported = {"HTAV_DATA_DIR": "/mine", "htav_database_url": "postgresql://me@host/mine", "HTAV_MODEL": "mine",
+                "HTAV_MEDIA_ROOTS": "/mine", "HTAV_MIN_FREE_BYTES": "7", "HTAV_THREADS": "1"}  # fmt: skip
+    os.environ.update(exported)
+    demo.choose_index(tmp_path / "data")
+    settings = Settings()
+    assert (settings.data_dir, settings.database_url, settings.model) == (tmp_path / "data", None, None)
+    assert settings.media_roots == []
+    assert (settings.min_free_bytes, settings.threads) == (7, 1), "what the machine can give is the demo's as well"
 
 
 def test_an_index_run_that_cannot_work_stops_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
