@@ -29,6 +29,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from indexer.config import IndexSettings
 from indexer.errors import CatalogUnusable, DataFolderUnusable, InsufficientStorage, PathRefused
+from indexer.pairing import check_pair
 from indexer.space import HINT
 from indexer.tables import (
     HIDDEN,
@@ -99,20 +100,27 @@ class Catalog:
 
     @classmethod
     def open(cls, settings: IndexSettings) -> "Catalog":
-        """Open the catalog of these settings, made and migrated if need be."""
+        """Open the catalog of these settings, made and migrated if need be. Raises CatalogUnusable, also for a data
+        folder that is another catalog's."""
         ensure_data_dir(settings.data_dir)
         engine = make_engine(settings.sqlalchemy_url)
+        catalog = cls(engine)
         try:
             with _migration_lock(engine, settings.data_dir):
                 upgrade(engine)
+            with catalog.session() as session:
+                check_pair(settings, engine.url, session)
+        except CatalogUnusable:
+            catalog.close()
+            raise
         except (DatabaseError, CommandError) as err:
-            engine.dispose()
+            catalog.close()
             raise CatalogUnusable(
                 f"The catalog cannot be opened: {getattr(err, 'orig', None) or err}.",
                 "Check HTAV_DATABASE_URL and the data folder, or restore catalog.db from a backup. "
                 "A catalog written by a newer version needs that version.",
             ) from err
-        return cls(engine)
+        return catalog
 
     @contextmanager
     def session(self) -> Iterator[Session]:

@@ -8,7 +8,7 @@ HtavError
     ├── IndexUnusable             nothing can be searched: exit code 3
     │   ├── NothingIndexed        no snapshot was ever published
     │   ├── IndexCorrupt          a digest does not match
-    │   └── CatalogUnusable       the database cannot be opened or is newer than this program
+    │   └── CatalogUnusable       the database cannot be opened, is newer than this program or another data folder's
     ├── PathRefused               a path that was given cannot be indexed: nothing was touched
     │   ├── PathNotFound          it does not exist and never did
     │   ├── OutsideMediaRoot      it lies in no folder whose files may be indexed
@@ -67,7 +67,7 @@ class IndexCorrupt(IndexUnusable):
 
 
 class CatalogUnusable(IndexUnusable):
-    """The catalog's database cannot be opened, read or migrated."""
+    """The catalog's database cannot be opened, read or migrated, or belongs to another data folder."""
 
     code = "catalog_unusable"
 

@@ -1,6 +1,7 @@
 """The catalog keeps what it is given, on both databases, and says plainly why it cannot be opened."""
 
 import os
+import shutil
 import sqlite3
 import threading
 from contextlib import closing
@@ -8,13 +9,13 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, select, text
+from sqlalchemy import create_engine, delete, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
 from indexer.catalog import Catalog, Clip, Video, VideoState, VideoUri, file_path, media_root, video_id
 from indexer.config import GIB, IndexSettings
 from indexer.errors import CatalogUnusable, DataFolderUnusable, InsufficientStorage
-from tests.index_samples import add_videos, fill, ident
+from tests.index_samples import add_videos, fill, ident, release
 
 
 def test_video_id_is_the_same_uuid5_everywhere() -> None:
@@ -142,6 +143,94 @@ def test_a_newer_catalog_is_refused(settings: IndexSettings) -> None:
     connection.close()
     with pytest.raises(CatalogUnusable, match="9999"):
         Catalog.open(settings)
+
+
+def apart(settings: IndexSettings, tmp_path: Path) -> IndexSettings:
+    """The same settings with a catalog that lies outside the data folder, whichever its kind."""
+    url = settings.database_url or f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    return settings.model_copy(update={"database_url": url})
+
+
+def clips_known(settings: IndexSettings) -> int:
+    with closing(Catalog.open(settings)) as catalog, catalog.session() as session:
+        return len(session.scalars(select(Clip.id)).all())
+
+
+def test_a_catalog_is_not_opened_with_the_folder_of_another(any_settings: IndexSettings, tmp_path: Path) -> None:
+    """Its clips would all be taken for damaged, and dropped."""
+    mine = apart(any_settings, tmp_path)
+    with closing(Catalog.open(mine)) as catalog:
+        fill(mine, catalog, [1, 2])
+        release(mine, catalog)
+    for other in (tmp_path / "empty", tmp_path / "used"):
+        wrong = mine.model_copy(update={"data_dir": other})
+        if other.name == "used":
+            own = wrong.model_copy(update={"database_url": None})
+            with closing(Catalog.open(own)) as catalog:
+                fill(own, catalog, [3])
+                release(own, catalog)
+        with pytest.raises(CatalogUnusable, match=f"{other} holds nothing") as caught:
+            Catalog.open(wrong)
+        assert "HTAV_DATA_DIR" in str(caught.value.hint)
+    assert clips_known(mine) == 6
+
+
+def test_a_folder_is_not_opened_with_a_catalog_that_does_not_know_it(
+    any_settings: IndexSettings, tmp_path: Path
+) -> None:
+    """Every segment in it would be taken for a leftover, and removed."""
+    mine = apart(any_settings, tmp_path)
+    with closing(Catalog.open(mine)) as catalog:
+        fill(mine, catalog, [1, 2])
+        release(mine, catalog)
+    with pytest.raises(CatalogUnusable, match="holds nothing"):
+        Catalog.open(mine.model_copy(update={"database_url": None}))
+    assert clips_known(mine) == 6
+
+
+def test_a_catalog_that_was_left_in_the_folder_is_not_opened_with_its_successors_index(
+    any_settings: IndexSettings, tmp_path: Path
+) -> None:
+    """Who changed from SQLite to PostgreSQL and once forgets the URL keeps both."""
+    before = any_settings.model_copy(update={"database_url": None})
+    with closing(Catalog.open(before)) as catalog:
+        fill(before, catalog, [1])
+        release(before, catalog)
+    for name in ("segments", "snapshots"):
+        shutil.rmtree(before.data_dir / name)
+    after = apart(any_settings, tmp_path)
+    with closing(Catalog.open(after)) as catalog:
+        fill(after, catalog, [2])
+        release(after, catalog)
+    with pytest.raises(CatalogUnusable, match="holds nothing"):
+        Catalog.open(before)
+    assert clips_known(after) == 3
+
+
+def test_a_folder_that_was_moved_restored_or_emptied_of_clips_is_opened(
+    any_settings: IndexSettings, tmp_path: Path
+) -> None:
+    before = apart(any_settings, tmp_path)
+    with closing(Catalog.open(before)) as catalog:
+        fill(before, catalog, [1])
+        backup = shutil.copytree(before.data_dir, tmp_path / "backup")
+        fill(before, catalog, [2])
+    moved = before.model_copy(update={"data_dir": before.data_dir.rename(tmp_path / "moved")})
+    assert clips_known(moved) == 6
+    assert clips_known(before.model_copy(update={"data_dir": backup})) == 6, "what it lacks is found by `htav verify`"
+    with closing(Catalog.open(moved)) as catalog, catalog.transaction() as session:
+        session.execute(delete(Video))
+    assert clips_known(before.model_copy(update={"data_dir": tmp_path / "new"})) == 0
+
+
+def test_a_catalog_in_its_folder_is_opened_whatever_the_folder_lost(settings: IndexSettings) -> None:
+    """Only then can `htav verify` mend it."""
+    with closing(Catalog.open(settings)) as catalog:
+        fill(settings, catalog, [1])
+        release(settings, catalog)
+    for name in ("segments", "snapshots"):
+        shutil.rmtree(settings.data_dir / name)
+        assert clips_known(settings) == 3
 
 
 def test_an_unreachable_server_is_an_error_not_a_hang(settings: IndexSettings, tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""Whether a catalog and a data folder belong together: each is half an index, and opening the wrong half ruins both.
+
+A catalog beside another's folder finds none of its clips' vectors and would take them all for damaged; a folder beside
+another's catalog would lose every segment that this catalog does not know. Segments and snapshots have ids that are
+used once in the world, so a pair is told by what both know, and a folder may be moved, copied or restored.
+"""
+
+from sqlalchemy import URL, exists, select
+from sqlalchemy.orm import Session
+
+from indexer.config import IndexSettings
+from indexer.errors import CatalogUnusable
+from indexer.segments import segment_path
+from indexer.snapshot_files import pointer_path, snapshot_folders
+from indexer.tables import Clip, Segment, SnapshotRow
+
+
+def check_pair(settings: IndexSettings, url: URL, session: Session) -> None:
+    """Raise CatalogUnusable if the data folder is another catalog's."""
+    for _ in range(2):  # whoever writes may have replaced, between two looks, all that both knew
+        if _is_pair(settings, session):
+            return
+        session.rollback()  # the second time, see what was committed meanwhile
+    raise CatalogUnusable(
+        f"The data folder {settings.data_dir.absolute()} holds nothing of what the database {url.database} describes.",
+        "Set HTAV_DATA_DIR to the folder that belongs to this database, or HTAV_DATABASE_URL to the database that "
+        "belongs to this folder (unset: the folder's own catalog.db). To begin anew, take an empty database and remove "
+        "`segments` and `snapshots` from the folder.",
+    )
+
+
+def _is_pair(settings: IndexSettings, session: Session) -> bool:
+    """Whether both know a segment or a snapshot, or one of them has nothing to lose.
+
+    A catalog inside its folder came there with it: where nothing was published by another, what it misses is damage,
+    which `htav verify` mends.
+    """
+    published = pointer_path(settings.data_dir).exists()  # first: it is written after everything else
+    segments = session.scalars(select(Segment.id)).all()
+    if any(segment_path(settings.data_dir, segment_id).exists() for segment_id in segments):
+        return True
+    if session.scalar(select(exists().where(SnapshotRow.id.in_(snapshot_folders(settings.data_dir))))):
+        return True
+    inside = settings.database_url is None
+    return not published and (inside or not session.scalar(select(exists(select(Clip.id)))))
