@@ -23,6 +23,7 @@ from app.search import Encoded, Searcher
 from app.security import Guard
 from app.telemetry import Metrics
 from app.thumbnails import Thumbnails
+from app.uploads import clear_leftovers
 from indexer.catalog import Catalog, FileFailure, Video
 from indexer.errors import IndexUnusable, NothingIndexed
 from indexer.snapshot import CurrentSnapshot, Snapshot
@@ -90,6 +91,7 @@ class Service:
         return self._search.retriever if self._search else None
 
     def start(self) -> None:
+        clear_leftovers(self.settings.uploads_dir)
         for work, name in ((self._come_up, "htav-start"), (self._follow, "htav-snapshots")):
             thread = threading.Thread(target=work, name=name, daemon=True)
             thread.start()

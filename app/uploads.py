@@ -2,14 +2,18 @@
 
 The framework would spool the file to /tmp first, which is a small tmpfs in the container, so the parts are parsed
 here as they arrive. Bytes are counted as they come: a declared length proves nothing. A sender that falls silent is
-let go.
+let go. An upload is locked as long as it is in the making: one without a lock was left behind by a service that was
+killed, and goes when the next one starts.
 """
 
 import asyncio
+import fcntl
+import logging
 import os
 import re
 import unicodedata
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -36,13 +40,15 @@ BUFFER = 1 << 20
 MAX_TITLE_BYTES = 4096
 MAX_NAME_BYTES = 150
 TEMPORARY = ".upload-"
+logger = logging.getLogger("htav.uploads")
 HINT = 'Send multipart/form-data with one part named "file".'
 
 
 @dataclass
 class Received:
-    """A complete upload that lies, under a temporary name, in the uploads folder."""
+    """A complete upload that lies, under a temporary name, in the uploads folder; `file` holds its lock."""
 
+    file: BinaryIO
     path: Path
     name: str
     title: str
@@ -122,19 +128,52 @@ async def receive(
         raise BadRequest("The multipart boundary is malformed.", HINT) from err
     folder = settings.uploads_dir
     path = folder / f"{TEMPORARY}{new_ulid()}"
+    file = _create(path)
     try:
         with storage_errors(path):
-            folder.mkdir(parents=True, exist_ok=True)
-            with path.open("xb") as file:
-                await _copy(stream, parser, form, file, settings, max_bytes, silence_s)
+            await _copy(stream, parser, form, file, settings, max_bytes, silence_s)
         if form.filename is None or not form.complete:
             raise Unprocessable("The form has no complete file part.", HINT)
         if path.stat().st_size == 0:
             raise Unprocessable("The file is empty.", "Send the video's bytes.", code="empty")
-        return Received(path, form.filename, clean_title(form.title.decode("utf-8", "replace")))
+        return Received(file, path, form.filename, clean_title(form.title.decode("utf-8", "replace")))
     except BaseException:
-        path.unlink(missing_ok=True)
+        _discard(file, path)
         raise
+
+
+def _create(path: Path) -> BinaryIO:
+    """A new file, locked until it is closed."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("xb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            os.stat(path)  # a service that starts may have taken the file for a leftover before it was locked
+        except OSError:
+            _discard(file, path)
+            raise
+    return file
+
+
+def _discard(file: BinaryIO, path: Path) -> None:
+    path.unlink(missing_ok=True)
+    with suppress(OSError):  # closing writes what is buffered, for which a full disk has no room
+        file.close()
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what killed services had received of uploads; what another service is receiving is left alone."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        try:
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            logger.warning("removed an upload that was broken off", extra={"file": path.name})
+        except (BlockingIOError, FileNotFoundError):
+            continue
+        except OSError as err:
+            logger.warning("an upload that was broken off cannot be removed: %s", err)
 
 
 async def _copy(
@@ -186,7 +225,7 @@ def accept(received: Received, settings: IndexSettings, catalog: Catalog) -> Upl
         identity = video_id(digest)
         target = keep(received, settings.uploads_dir / identity)
     finally:
-        received.path.unlink(missing_ok=True)
+        _discard(received.file, received.path)
     status = target.stat()
     with catalog.transaction() as session:
         root = media_root(session, settings.uploads_dir)

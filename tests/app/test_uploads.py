@@ -1,5 +1,6 @@
 """Uploads: complete or not at all, bounded, under a name that means nothing, indexed like any other file."""
 
+import fcntl
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,13 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.uploads import safe_name
+from app.uploads import TEMPORARY, clear_leftovers, safe_name
 from indexer import jobs
 from indexer.pipeline import run_job
 from model.retriever import Retriever
 from tests.app.conftest import Library, Served, problem, serve, until
 from tests.media_files import unknown_codec, write_media
 from tests.permissions import bound_by_permissions, open_to_all
+
+HALF_AN_UPLOAD = (
+    b"POST /v1/videos HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
+    b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+    b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\nabc'
+)
 
 
 @pytest.fixture
@@ -141,26 +148,37 @@ def test_an_upload_above_the_limit_leaves_nothing(strict: Served) -> None:
 
 
 def test_a_sender_that_falls_silent_is_let_go(strict: Served) -> None:
-    start = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\nabc'
-    head = (
-        "POST /v1/videos HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
-        "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
-    )
     with socket.create_connection(("127.0.0.1", strict.port), timeout=10) as connection:
-        connection.sendall(head.encode() + start)
+        connection.sendall(HALF_AN_UPLOAD)
         assert connection.recv(65536).startswith(b"HTTP/1.1 408 ")
     until(lambda: leftovers(strict) == [])
 
 
 def test_a_client_that_leaves_half_way_leaves_nothing(workshop: Served) -> None:
-    start = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\nabc'
-    head = (
-        "POST /v1/videos HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
-        "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
-    )
     with socket.create_connection(("127.0.0.1", workshop.port), timeout=10) as connection:
-        connection.sendall(head.encode() + start)
+        connection.sendall(HALF_AN_UPLOAD)
         until(lambda: len(leftovers(workshop)) == 1)
+    until(lambda: leftovers(workshop) == [])
+
+
+def test_what_a_killed_service_had_received_goes_when_the_next_one_starts(library: Library, tmp_path: Path) -> None:
+    settings = library.copy(tmp_path / "killed").settings
+    (settings.uploads_dir / "kept").mkdir(parents=True)
+    kept = settings.uploads_dir / "kept" / "a.mp4"
+    kept.write_bytes(b"whole")
+    (settings.uploads_dir / f"{TEMPORARY}1").write_bytes(b"half")
+    with (settings.uploads_dir / f"{TEMPORARY}2").open("wb") as another_services:
+        fcntl.flock(another_services, fcntl.LOCK_EX)
+        with serve(settings) as running:
+            assert set(leftovers(running)) == {settings.uploads_dir / f"{TEMPORARY}2", kept}
+
+
+def test_a_service_that_starts_leaves_the_uploads_of_others_alone(workshop: Served) -> None:
+    with socket.create_connection(("127.0.0.1", workshop.port), timeout=10) as connection:
+        connection.sendall(HALF_AN_UPLOAD)
+        until(lambda: len(leftovers(workshop)) == 1)
+        clear_leftovers(workshop.settings.uploads_dir)
+        assert len(leftovers(workshop)) == 1
     until(lambda: leftovers(workshop) == [])
 
 
