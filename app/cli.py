@@ -125,7 +125,9 @@ def revoke_key(name: Annotated[str, typer.Argument(help="The key's name.")]) -> 
     """Make a key invalid, within seconds and for good."""
     from app.command_keys import revoke
 
-    revoke(name)
+    if not revoke(name):
+        stderr.print("No key is left: the service refuses every request until you make one with `htav key add`,")
+        stderr.print("unless HTAV_REQUIRE_API_KEY=false opens it to everyone who can reach it.")
 
 
 for room in (indexer_commands, model_commands):

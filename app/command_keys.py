@@ -23,6 +23,8 @@ def listed() -> list[ApiKey]:
         return security.list_keys(catalog)
 
 
-def revoke(name: str) -> None:
+def revoke(name: str) -> bool:
+    """Whether any key is left."""
     with closing(Catalog.open(Settings())) as catalog:
         security.revoke_key(catalog, name)
+        return bool(security.list_keys(catalog))

@@ -20,7 +20,7 @@ class Settings(IndexSettings):
     `threads` (from the indexer's settings) is the budget of the inference thread as well. `queue_depth` is how many
     searches may wait: about eight mean service times, since the reranker serves one search at a time; a longer queue
     only turns refusals into late answers. `encode_batch` waiting texts are encoded together. `require_api_key`: None
-    asks for a key as soon as one exists (`htav key add`). `allowed_hosts` are host names to answer to, beside the one
+    asks for a key once one was made (`htav key add`). `allowed_hosts` are host names to answer to, beside the one
     served on; separated by commas in the environment.
     """
 

@@ -13,7 +13,7 @@ from app.security import Scope
 from app.service import Service
 
 api_key_header: SecurityBase = APIKeyHeader(
-    name="X-API-Key", auto_error=False, description="Needed once a key exists (`htav key add`)"
+    name="X-API-Key", auto_error=False, description="Needed once a key was made (`htav key add`)"
 )
 bearer: SecurityBase = HTTPBearer(auto_error=False, description="The same key as a bearer token")
 

@@ -1,4 +1,6 @@
-"""API keys, optional: asked for as soon as one exists or when the settings say so; off on a fresh localhost.
+"""API keys, optional: asked for once one was made or when the settings say so; off on a fresh localhost.
+
+Revoking the last key does not open the service again: who revokes a key wants to shut somebody out, not let all in.
 
 A key is 32 random bytes shown once; the catalog keeps its SHA-256 (a key has no dictionary to attack, so no slow hash
 is needed) and its scopes: `search` reads, `index` adds and changes, `admin` deletes and may do everything.
@@ -38,12 +40,17 @@ def digest(key: str) -> bytes:
 
 
 def add_key(catalog: Catalog, name: str, scopes: list[Scope]) -> str:
-    """Make a key and return it: the only time that it is seen."""
+    """Make a key and return it: the only time that it is seen. It may have the name of a revoked one."""
     key = PREFIX + secrets.token_urlsafe(32)
     with catalog.transaction() as session:
-        if session.scalar(select(ApiKey).where(ApiKey.name == name)) is not None:
-            raise Unprocessable(f"There is a key named {name!r} already.", "Choose another name.", code="key_exists")
-        session.add(ApiKey(name=name, digest=digest(key), scopes=list(scopes)))
+        row = session.scalar(select(ApiKey).where(ApiKey.name == name))
+        if row is None:
+            row = ApiKey(name=name)
+            session.add(row)
+        elif row.revoked_at is None:
+            hint = "Choose another name, or revoke that key first."
+            raise Unprocessable(f"There is a key named {name!r} already.", hint, code="key_exists")
+        row.digest, row.scopes, row.created_at, row.revoked_at = digest(key), list(scopes), now(), None
     return key
 
 
@@ -58,6 +65,12 @@ def revoke_key(catalog: Catalog, name: str) -> None:
 def list_keys(catalog: Catalog) -> list[ApiKey]:
     with catalog.session() as session:
         return list(session.scalars(select(ApiKey).where(ApiKey.revoked_at.is_(None)).order_by(ApiKey.name)))
+
+
+def keys_were_made(catalog: Catalog) -> bool:
+    """Whether there is or was a key."""
+    with catalog.session() as session:
+        return session.scalar(select(ApiKey.id).limit(1)) is not None
 
 
 class TokenBucket:
@@ -88,6 +101,7 @@ class Guard:
         self._required = required
         self._per_minute = requests_per_minute
         self._keys: list[Key] = []
+        self._used = False
         self._read_at = -REFRESH_S
         self._buckets: dict[bytes, TokenBucket] = {}
         self._lock = threading.Lock()
@@ -97,13 +111,16 @@ class Guard:
             if time.monotonic() - self._read_at >= REFRESH_S:
                 rows = list_keys(self._catalog)
                 self._keys = [Key(row.name, row.digest, frozenset(row.scopes)) for row in rows]
+                self._used = bool(rows) or keys_were_made(self._catalog)
                 self._read_at = time.monotonic()
             return self._keys
 
     @property
     def active(self) -> bool:
         """Whether a key is asked for now."""
-        return self._required is not False and bool(self._required or self.keys())
+        if self._required is not None:
+            return self._required
+        return bool(self.keys()) or self._used
 
     def check(self, presented: str | None, scope: Scope) -> Key | None:
         """The key that may do this, or None where none is asked for."""

@@ -128,5 +128,5 @@ def serve(settings: Settings, *, worker: bool = True) -> None:
 def _warn_if_open(settings: Settings, service: Service) -> None:
     host, port = settings.host, settings.port
     logger.info("listening", extra={"url": f"http://{host}:{port}", "pid": os.getpid()})
-    if not settings.loopback and not settings.require_api_key and not service.guard.keys():
+    if not settings.loopback and not service.guard.active:
         logger.warning("anyone who can reach this address can search and delete: make a key with `htav key add`")

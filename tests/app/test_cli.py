@@ -241,8 +241,11 @@ def test_keys_from_the_command_line(htav: Htav, tmp_path: Path) -> None:
     listed = htav("key", "list").out
     assert "web" in listed and "search, index" in listed and made.out.strip() not in listed
     refused(htav("key", "add", "web"), 2, "already")
-    assert htav("key", "revoke", "web").status == 0
+    htav("key", "add", "other")
+    revoked = htav("key", "revoke", "web")
+    assert (revoked.status, revoked.err) == (0, "")
     assert "web" not in htav("key", "list").out
+    assert "refuses every request" in htav("key", "revoke", "other").err
 
 
 def test_the_catalog_is_closed_after_a_search(htav: Htav, monkeypatch: pytest.MonkeyPatch) -> None:

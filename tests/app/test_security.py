@@ -1,4 +1,4 @@
-"""API keys: off until one exists, hashed, scoped, limited."""
+"""API keys: off until one was made, hashed, scoped, limited."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_without_a_key_everything_is_open(guarded: Served) -> None:
     assert guarded.client.post("/v1/search", json=QUERY, headers=header("anything")).status_code == 200
 
 
-def test_once_a_key_exists_it_is_needed(guarded: Served) -> None:
+def test_once_a_key_was_made_one_is_needed(guarded: Served) -> None:
     client, catalog = guarded.client, guarded.service.catalog
     key = add_key(catalog, "me", ["search"])
     problem(client.post("/v1/search", json=QUERY), 401, "unauthorized")
@@ -45,7 +45,28 @@ def test_once_a_key_exists_it_is_needed(guarded: Served) -> None:
     for probe in ("/livez", "/readyz", "/version", "/docs", "/openapi.json", "/metrics"):
         assert client.get(probe).status_code == 200, probe
     revoke_key(catalog, "me")
-    assert client.post("/v1/search", json=QUERY).status_code == 200, "the last key's end opens the service again"
+    for headers in ({}, header(key)):  # the last key's end must not open the service to everyone
+        problem(client.post("/v1/search", json=QUERY, headers=headers), 401, "unauthorized")
+
+
+def test_only_the_settings_open_a_service_that_had_keys(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(security, "REFRESH_S", 0.0)
+    with serve(library.copy(tmp_path, require_api_key=False).settings) as opened:
+        add_key(opened.service.catalog, "me", ["search"])
+        revoke_key(opened.service.catalog, "me")
+        assert opened.client.post("/v1/search", json=QUERY).status_code == 200
+
+
+def test_a_new_key_may_have_the_name_of_a_revoked_one(guarded: Served) -> None:
+    client, catalog = guarded.client, guarded.service.catalog
+    old = add_key(catalog, "me", ["admin"])
+    revoke_key(catalog, "me")
+    new = add_key(catalog, "me", ["search"])
+    problem(client.post("/v1/search", json=QUERY, headers=header(old)), 401, "unauthorized")
+    assert client.post("/v1/search", json=QUERY, headers=header(new)).status_code == 200
+    assert [(row.name, row.scopes) for row in list_keys(catalog)] == [("me", ["search"])]
 
 
 def test_each_scope_permits_its_own(guarded: Served, video_ids: dict[str, str]) -> None:
