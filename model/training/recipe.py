@@ -227,7 +227,8 @@ class Recipe:
         out = self.work / done[-1] / "model"
         held_out = [self.data / name for name in HELD_OUT if name not in self.without]
         found = [str(folder) for folder in held_out if (folder / MANIFEST).is_file()]
-        self._once("calibrate", ["calibrate", str(out), *_repeated("--data", found)])
+        if not self._once("calibrate", ["calibrate", str(out), *_repeated("--data", found)], must=False):
+            console.print("[yellow]not calibrated:[/] its confidence says nothing yet; see `htav calibrate`")
         return out
 
     def _sources(self) -> Iterator[tuple[str, Path]]:

@@ -116,6 +116,7 @@ def test_without_photographs_the_stages_that_need_them_are_left_out(
     assert out == data.parent / "work" / "join" / "model" and Retriever.from_pretrained(out).config.preset == "tiny"
     assert "--steps 3 --seed 3" in said
     assert "left out: the stage see" in said and "left out: the stage weigh" in said
+    assert "only 4 queries have an answer" in said and "not calibrated" in said
 
 
 def test_every_stage_takes_known_sources_and_readable_options() -> None:
