@@ -16,7 +16,7 @@ from model.coarse import CoarseEncoder
 from model.fusion import FusionHead
 from model.letters import alignment_costs, heard_letters, query_letters
 from model.share import QueryShare
-from model.spelling import OFFSET, SLOPE, USUAL
+from model.spelling import KEENNESS, OFFSET, SLOPE, USUAL
 from model.text import TextEncoding
 from model.tokens import TokenSet, dequantise
 from tests.model import slow_reference
@@ -85,8 +85,10 @@ def spelled_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) ->
     sound = heard_letters(network.spelling.letters(tokens), torch.tensor([2 * len(item.audio)]))
     count = float(letters.weights.sum() ** 2 / (letters.weights**2).sum())
     usual = USUAL.chance * float(chance_costs(sound)) + USUAL.frames * float(sound.room()) + USUAL.always
-    better = count**0.5 * (float(alignment_costs(letters, sound)) - usual - USUAL.few * count**-0.5)
-    heard = slow_reference.sigmoid(SLOPE * better + OFFSET)
+    cost = float(alignment_costs(letters, sound))
+    better = count**0.5 * (cost - usual - USUAL.few * count**-0.5)
+    said = (float(letters.weights.mean()) / float(letters.weights.max())) ** 2
+    heard = slow_reference.sigmoid(SLOPE * better + OFFSET) * (1 + KEENNESS * said * cost)
     share = network.spelling.share
     return heard * slow_reference.sigmoid(float(share.share.weight[0] @ text.pooled[0] + share.offset))
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from model import spelling
 from model.chance import chance_costs
 from model.letters import (
     BETWEEN,
@@ -128,6 +129,22 @@ def test_which_words_are_said_is_learned_from_what_they_cost() -> None:
     assert letters is not None
     alignment_costs(letters, heard_letters(said("dog"), torch.tensor([3]))).sum().backward()
     assert weights.grad is not None and float(weights.grad[0]) < 0 < float(weights.grad[1])
+
+
+def test_of_two_sentences_that_count_as_heard_the_better_fit_counts_more() -> None:
+    text = "a person is explaining how the washing machine works"
+    both = [said("_".join(words.replace(" ", "_"))) for words in (text, text.replace("person", "kitten"))]
+    sounds = heard_letters(torch.cat(both), torch.tensor([both[0].shape[1]] * 2))
+    level = torch.full((2,), -3.5)
+    right, wrong = spelling.heard(query(text), sounds, level).tolist()
+    assert wrong > 0.9 and right - wrong > 0.02
+
+    looks, words = ["woman"] * 20, text.split()
+    tokens = [SpelledToken(tuple(spelled(word)), False) for word in looks + words]
+    partly = query_letters(tokens, torch.tensor([0.01] * len(looks) + [1.0] * len(words)))
+    assert partly is not None
+    there, other = spelling.heard(partly, sounds, level).tolist()
+    assert other > 0.9 and 0 <= there - other < 0.5 * (right - wrong)  # who says it is asked, too
 
 
 def test_a_sound_does_not_depend_on_its_batch_and_silence_may_be_long() -> None:
