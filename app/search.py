@@ -23,17 +23,7 @@ from app.filters import admitted
 from app.library import Library, Shown
 from app.moments import ClipRelevance, Span, find_moments, is_worthy
 from app.problems import Unprocessable
-from app.schemas import (
-    Explanation,
-    Filter,
-    ModalityScores,
-    Moment,
-    Pool,
-    SearchRequest,
-    SearchResponse,
-    SearchResult,
-    Took,
-)
+from app.schemas import Explanation, ModalityScores, Moment, Pool, SearchRequest, SearchResponse, SearchResult, Took
 from app.schemas.base import Band
 from app.schemas.search import Degradation
 from app.shortlist import shortlist
@@ -188,10 +178,11 @@ class _Answer:
     def _pool(self) -> tuple[Pool, NDArray[np.int64] | None]:
         """What is searched, and its clips; None stands for all of them."""
         snapshot = self.snapshot
-        if self.request.filter is None and snapshot.whole:
-            return Pool(videos=snapshot.videos, clips=snapshot.clips, seconds=round(snapshot.seconds, 3)), None
+        if self.request.filter is None:
+            videos, clips, length = snapshot.extent()
+            return Pool(videos=videos, clips=clips, seconds=round(length, 3)), None
         with self.library.catalog.session() as session:
-            seconds = admitted(session, self.request.filter or Filter())
+            seconds = admitted(session, self.request.filter)
         held = [video_id for video_id in snapshot.video_ids if video_id in seconds]
         allow = snapshot.clips_of(held)
         total = round(sum(seconds[video_id] for video_id in held), 3)
@@ -212,11 +203,14 @@ class _Answer:
         return shortlist(self.snapshot, wanted, size=self.size, videos=videos, allow=allow)
 
     def _rerank(self, clips: Sequence[ClipRow], token_sets: Sequence[TokenSet | None]) -> list[Scored]:
-        """Score in slices, so that a deadline cuts the list short and not the answer off; the first one always."""
+        """Score in slices, so that a deadline cuts the list short and not the answer off; the first one always.
+
+        A later page is a part of the first one's list, which must be whole for its places to be the same.
+        """
         pairs = [(clip, tokens) for clip, tokens in zip(clips, token_sets, strict=True) if tokens is not None]
         scored: list[Scored] = []
         for start in range(0, len(pairs), SLICE):
-            if scored and self._late():
+            if scored and self.cursor is None and self._late():
                 self.cut_short = True
                 break
             part = pairs[start : start + SLICE]

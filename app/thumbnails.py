@@ -7,7 +7,9 @@ costs each once. Whoever waits holds no thread: searches need those.
 
 import asyncio
 import io
+import math
 import threading
+import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,13 +20,14 @@ from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
 from app.problems import Unavailable
-from indexer.decode import Decoder
+from indexer.decode import Decoder, FileFailed
 
 SIDE = 480
 KEPT = 256
 QUALITY = 82
 CPU_S = 10.0
 PATIENCE_S = 20.0
+FAILED_S = 300.0  # a file that took its decoder down is not tried again at every view
 
 Key = tuple[str, int, float]
 
@@ -33,7 +36,7 @@ class Thumbnails:
     """Pictures by (file, its time of change, second)."""
 
     def __init__(self, at_once: int = 2) -> None:
-        self._kept: OrderedDict[Key, bytes] = OrderedDict()
+        self._kept: OrderedDict[Key, tuple[float, bytes | FileFailed]] = OrderedDict()  # until when, and what
         self._lock = threading.Lock()
         self._idle = [Decoder(cpu_s=CPU_S) for _ in range(at_once)]
         # A child dies with the thread that started it, and these threads live as long as the service.
@@ -61,10 +64,21 @@ class Thumbnails:
             decoder.close()
 
     def _known(self, key: Key) -> bytes | None:
+        """The picture, where it is kept. Raises FileFailed where making it failed a short time ago."""
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
+            until, made = self._kept.get(key, (0.0, None))
+            if made is None or time.monotonic() > until:
+                return None
+            self._kept.move_to_end(key)
+        if isinstance(made, FileFailed):
+            raise FileFailed(made.code, made.message)
+        return made
+
+    def _keep(self, key: Key, made: bytes | FileFailed, seconds: float) -> None:
+        with self._lock:
+            self._kept[key] = (time.monotonic() + seconds, made)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
 
     def _make(self, key: Key, time_s: float, width: int, height: int) -> bytes:
         if picture := self._known(key):  # made while this request waited
@@ -72,12 +86,12 @@ class Thumbnails:
         decoder = self._idle.pop()
         try:
             picture = shaped(decoder.picture(Path(key[0]), time_s, SIDE), width, height)
+        except FileFailed as failure:
+            self._keep(key, failure, FAILED_S)
+            raise
         finally:
             self._idle.append(decoder)
-        with self._lock:
-            self._kept[key] = picture
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+        self._keep(key, picture, math.inf)
         return picture
 
 

@@ -199,9 +199,10 @@ class Decoder:
         assert child.stdout is not None
         data = bytearray(length)
         view = memoryview(data)
+        answer = select.poll()  # not select(), which takes no file past the 1,024th, and a service may have more
+        answer.register(child.stdout, select.POLLIN)
         while view:
-            ready, _, _ = select.select([child.stdout], [], [], max(self._deadline - time.monotonic(), 0.0))
-            if not ready:
+            if not answer.poll(1000 * max(self._deadline - time.monotonic(), 0.0)):
                 raise FileFailed("timeout", "Decoding took longer than its share of time.")
             count = os.readv(child.stdout.fileno(), [view[:CHUNK]])
             if not count:

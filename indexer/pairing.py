@@ -25,7 +25,7 @@ def check_pair(settings: IndexSettings, url: URL, session: Session) -> None:
         f"The data folder {settings.data_dir.absolute()} holds nothing of what the database {url.database} describes.",
         "Set HTAV_DATA_DIR to the folder that belongs to this database, or HTAV_DATABASE_URL to the database that "
         "belongs to this folder (unset: the folder's own catalog.db). To begin anew, take an empty database and remove "
-        "`segments` and `snapshots` from the folder.",
+        "`segments` and `snapshots` from the folder. If the folder is lost, see Backup in docs/operations.md.",
     )
 
 

@@ -116,10 +116,14 @@ class Snapshot:
         found: Ids = self.clip_ids[self._readings.search(letters, k, self._allowed_rows(allow))]
         return found
 
-    @property
-    def whole(self) -> bool:
-        """Whether all of its clips may be found: nothing was hidden or lost since it was published."""
-        return self._allowed_rows(None) is None
+    def extent(self) -> tuple[int, int, float]:
+        """Videos, clips and seconds that may be found: those hidden or lost since it was published are taken off."""
+        hidden = self._clips[self._hidden_rows()]
+        ends = np.zeros(len(self.video_ids))
+        np.maximum.at(ends, hidden["video"], hidden["end_s"])
+        found = self._allowed_rows(None)
+        clips = self.clips if found is None else len(found)
+        return self.videos - len(np.unique(hidden["video"])), clips, max(self.seconds - float(ends.sum()), 0.0)
 
     def clip_rows(self, clip_ids: Sequence[int] | Ids) -> list[ClipRow]:
         """Video and times of clips of this snapshot. Raises KeyError for another's."""

@@ -198,6 +198,7 @@ class Run:
             "best": self.best,
             "sampler": self.after,
             "seed": self.options.seed,
+            "card": self.prepared.retriever.card,
         }
         tensors = {name: value.detach().cpu() for name, value in self.whole.state_dict().items()}
         moments = state.optimizer_state(self.optimizer, self.prepared.trained.parameters)
@@ -216,6 +217,7 @@ class Run:
         torch.set_rng_state(saved.rng)
         self.step, self.best, self.after = saved.meta["step"], saved.meta["best"], saved.meta["sampler"]
         self.clock.before = saved.meta["seconds"]
+        self.prepared.retriever.card = saved.meta.get("card", "")
         self.report.say(f"resumed at step {self.step}")
 
 

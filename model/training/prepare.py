@@ -26,7 +26,7 @@ from model.training.start import deepened
 
 CARD = """# Trained from {name}
 
-By `htav train --init`. It is neither evaluated (`htav evaluate`) nor calibrated (`htav calibrate`) yet.
+By `htav train --init`. What {name} reached, and its confidence, do not tell of this checkpoint.
 """
 
 

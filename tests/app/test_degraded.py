@@ -67,6 +67,17 @@ def test_a_page_goes_on_with_the_list_that_page_one_began(served: Served) -> Non
     assert second.degraded == ["shortlist_reduced"]
 
 
+def test_a_page_that_comes_late_is_still_of_the_same_list(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.search.SLICE", 1)
+    first = serve(served, Terms(float("inf")), shortlist=6, limit=1)
+    timely, late = (
+        serve(served, Terms(deadline), shortlist=6, limit=1, cursor=first.next_cursor)
+        for deadline in (float("inf"), time.monotonic() - 1)
+    )
+    assert [(result.rank, result.video_id) for result in late.results] == [(2, timely.results[0].video_id)]
+    assert late.next_cursor == timely.next_cursor
+
+
 def test_damaged_clips_are_left_out_and_the_rest_is_answered(mutable: Served) -> None:
     healthy = mutable.client.post("/v1/search", json={"query": QUERY}).json()["results"]
     segment = next((mutable.settings.data_dir / "segments").iterdir())
