@@ -267,7 +267,7 @@ def calibrate(
 ) -> None:
     """Set the confidence of a checkpoint from queries with and without an answer; prints one JSON document.
 
-    One half of the queries sets it, the other half says how good it is.
+    All queries set it. How good it is, halves say: what one sets is measured on the other.
     """
     import json
 

@@ -1,10 +1,11 @@
 """Confidence from held-out pairs: what a score is worth, measured on queries with and without an answer.
 
 Each query is asked twice: of the gallery as it is, and of the gallery without the items that answer it. The second is a
-query about nothing in the library. One half of the queries, drawn by the seed, sets evidence and bands; the other half
-says how good they are. `low` is where the two mistakes are equally likely: to call a right answer none, and to offer an
-answer to a query whose answer is gone; but it refuses at most one right answer in twelve. `medium` and `high` are where
-first results are right often enough.
+query about nothing in the library. All queries together set evidence and bands. How good these are, two halves drawn
+by the seed say: what one sets is measured on the other, so that each query is judged by bands that do not know it.
+`low` is where the two mistakes are equally likely: to call a right answer none, and to offer an answer to a query whose
+answer is gone; but it refuses at most one right answer in twelve. `medium` and `high` are where first results are right
+often enough.
 """
 
 import dataclasses
@@ -33,6 +34,8 @@ FEWEST = 10  # queries that set confidence and say how good it is: less is noise
 SCORED = 100  # best items whose median counts: about as many as a search scores
 RIDGE = 3.0  # of the map to usual scores, in queries
 NEWTON_STEPS = 50
+
+BANDS = ("high", "medium", "low")
 
 Scores = NDArray[np.float64]
 Truth = NDArray[np.bool_]
@@ -97,11 +100,12 @@ def calibrate(
             f"Give --data with {FEWEST} or more held-out queries. {_told(failed[:1])}".strip(),
         )
     order = np.random.default_rng(seed).permutation(len(found.score))
-    half = len(order) // 2
-    bands = fit(found.of(order[:half]))
+    halves = found.of(order[: len(order) // 2]), found.of(order[len(order) // 2 :])
+    measured = report([(fit(one), other) for one, other in (halves, halves[::-1])], plot)
+    bands = fit(found)
     config, digests = checkpoint.read_config(folder)
     checkpoint.write_config(folder, dataclasses.replace(config, confidence=bands), digests)
-    told = report(bands, found.of(order[half:]), plot)
+    told = {"bands": {name: getattr(bands, name) for name in BANDS}, **measured}
     if nothing is not None:
         texts = [line.strip() for line in nothing.read_text(encoding="utf-8").splitlines() if line.strip()]
         values = nothing_found(retriever, bands, data[0], split, texts, progress)
@@ -229,22 +233,25 @@ def _where_right(first: Scores, right: Truth, share: float) -> float:
     return float(first[order][enough[-1]]) if len(enough) else float(first.max(initial=0.0)) + 1e-3
 
 
-def report(bands: ConfidenceConfig, found: Outcomes, plot: Path | None = None) -> dict[str, Any]:
-    """What the bands do to queries that they were not set on; `plot` is where a reliability diagram goes."""
-    first, absent = found.weighed(bands)
+def report(parts: Sequence[tuple[ConfidenceConfig, Outcomes]], plot: Path | None = None) -> dict[str, Any]:
+    """What bands do to queries that they were not set on, all parts together; `plot`: where a diagram goes."""
+    weighed = [found.weighed(bands) for bands, found in parts]
+    first, absent = (np.concatenate(values) for values in zip(*weighed, strict=True))
+    right = np.concatenate([found.right for _, found in parts])
+    bounds = {
+        name: np.concatenate([np.full(len(found.score), getattr(bands, name)) for bands, found in parts])
+        for name in BANDS
+    }
     chance = 1.0 / (1.0 + np.exp(-np.concatenate([first, absent])))
-    truth = np.concatenate([found.right, np.zeros_like(found.right)])
+    truth = np.concatenate([right, np.zeros_like(right)])
     if plot is not None:
         draw_reliability(chance, truth, plot)
     return {
-        "bands": {name: getattr(bands, name) for name in ("high", "medium", "low")},
         "queries": len(first),
-        "right_percent": _percent(found.right),
-        "absent_called_none_percent": _percent(absent < bands.low),
-        "right_called_none_percent": _percent(first[found.right] < bands.low),
-        "right_percent_of": {
-            name: _percent(found.right[first >= getattr(bands, name)]) for name in ("low", "medium", "high")
-        },
+        "right_percent": _percent(right),
+        "absent_called_none_percent": _percent(absent < bounds["low"]),
+        "right_called_none_percent": _percent((first < bounds["low"])[right]),
+        "right_percent_of": {name: _percent(right[first >= bounds[name]]) for name in reversed(BANDS)},
         "calibration_error": round(calibration_error(chance, truth), 4),
     }
 

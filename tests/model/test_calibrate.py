@@ -54,7 +54,7 @@ def test_first_results_above_high_are_right_often_enough() -> None:
 def test_what_a_query_scores_by_chance_is_taken_off() -> None:
     bands, fresh = fit(made(0)), made(1)
     np.testing.assert_allclose(usual_score(bands, fresh.queries), fresh.median, atol=0.02)
-    told = report(bands, fresh)
+    told = report([(bands, fresh)])
     plain = choose(fresh.score, fresh.right, fresh.absent)[-1]
     by_score_alone = 100 * (fresh.absent < plain).mean()
     assert told["absent_called_none_percent"] > by_score_alone + 5 and told["right_called_none_percent"] < 5
@@ -70,10 +70,21 @@ def test_what_a_search_scored_counts_more_the_more_it_is() -> None:
 
 def test_evidence_is_the_log_odds_of_being_right(tmp_path: Path) -> None:
     bands, fresh = fit(made(0, gap=0.07)), made(1, gap=0.07)
-    told = report(bands, fresh, tmp_path / "reliability.png")
+    told = report([(bands, fresh)], tmp_path / "reliability.png")
     assert told["calibration_error"] < 0.04 and (tmp_path / "reliability.png").stat().st_size > 5000
     wrong = dataclasses.replace(bands, bias=bands.bias + 3.0)
-    assert report(wrong, fresh)["calibration_error"] > 0.1
+    assert report([(wrong, fresh)])["calibration_error"] > 0.1
+
+
+def test_each_query_is_judged_by_bands_that_do_not_know_it() -> None:
+    """Halves that need other bands: what each sets is measured on the other, and both are told together."""
+    one, other = made(0, gap=0.3), made(1, gap=0.3)
+    raised = dataclasses.replace(other, **{name: getattr(other, name) + 1.0 for name in ("score", "absent", "median")})
+    told = report([(fit(one), raised), (fit(raised), one)])
+    apart = [report([(fit(one), raised)]), report([(fit(raised), one)])]
+    for name in ("right_called_none_percent", "absent_called_none_percent"):
+        assert told[name] == pytest.approx(sum(part[name] for part in apart) / 2, abs=2.0)
+    assert told["queries"] == 4000
 
 
 def test_logistic_regression_finds_the_weights_that_made_the_data() -> None:
@@ -114,7 +125,7 @@ def test_a_checkpoint_is_calibrated_in_its_config_alone(tmp_path: Path, monkeypa
     assert after.fingerprint == before.fingerprint and after.config.confidence != before.config.confidence
     assert len(after.config.confidence.usual) == after.config.width + 1
     assert told["nothing_queries"] == 2 and told["nothing_called_none_percent"] in (0.0, 50.0, 100.0)
-    assert told["queries"] == 8 and (tmp_path / "plot.png").is_file()  # half of sixteen
+    assert told["queries"] == 16 and (tmp_path / "plot.png").is_file()
     assert told["failed"] == []
 
 
@@ -127,7 +138,7 @@ def test_what_cannot_be_read_sets_no_confidence(tmp_path: Path, monkeypatch: pyt
     for path in pictures[:3]:
         Path(path).unlink()
     told = calibrate(tmp_path / "model", [tmp_path / "p"], "val", 100, 0)
-    assert len(told["failed"]) == 3 and told["queries"] == 7, "three of sixteen queries have no answer"
+    assert len(told["failed"]) == 3 and told["queries"] == 14, "two of sixteen have no answer left"
     after = (tmp_path / "model" / "config.json").read_bytes()
     assert after != before
     for path in pictures[3:]:
