@@ -31,9 +31,9 @@ def test_a_query_of_the_demo_is_answered_at_rank_1_at_the_right_second(settings:
     assert first.uri == query.file
     assert any(moment.start_s < query.end_s and moment.end_s > query.start_s for moment in first.moments)
     if query.kind in ("said", "together", "order"):  # the whole of it, from the first word or event to the last
-        near = 1.0 if query.kind == "order" else 0.4
-        assert first.moments[0].start_s == pytest.approx(query.start_s, abs=near)
-        assert first.moments[0].end_s == pytest.approx(query.end_s, abs=near)
+        early, late = (1.0, 2.5) if query.kind == "order" else (0.4, 0.4)  # rain is told by its first part
+        assert first.moments[0].start_s == pytest.approx(query.start_s, abs=early)
+        assert first.moments[0].end_s == pytest.approx(query.end_s, abs=late)
 
 
 def test_the_readme_says_when_the_first_answer_is(settings: Settings) -> None:
