@@ -156,19 +156,21 @@ def clips_known(settings: IndexSettings) -> int:
         return len(session.scalars(select(Clip.id)).all())
 
 
+def publish_videos(settings: IndexSettings, numbers: list[int]) -> None:
+    with closing(Catalog.open(settings)) as catalog:
+        fill(settings, catalog, numbers)
+        release(settings, catalog)
+
+
 def test_a_catalog_is_not_opened_with_the_folder_of_another(any_settings: IndexSettings, tmp_path: Path) -> None:
     """Its clips would all be taken for damaged, and dropped."""
     mine = apart(any_settings, tmp_path)
-    with closing(Catalog.open(mine)) as catalog:
-        fill(mine, catalog, [1, 2])
-        release(mine, catalog)
+    publish_videos(mine, [1, 2])
     for other in (tmp_path / "empty", tmp_path / "used"):
         wrong = mine.model_copy(update={"data_dir": other})
         if other.name == "used":
             own = wrong.model_copy(update={"database_url": None})
-            with closing(Catalog.open(own)) as catalog:
-                fill(own, catalog, [3])
-                release(own, catalog)
+            publish_videos(own, [3])
         with pytest.raises(CatalogUnusable, match=f"{other} holds nothing") as caught:
             Catalog.open(wrong)
         assert "HTAV_DATA_DIR" in str(caught.value.hint)
@@ -180,9 +182,7 @@ def test_a_folder_is_not_opened_with_a_catalog_that_does_not_know_it(
 ) -> None:
     """Every segment in it would be taken for a leftover, and removed."""
     mine = apart(any_settings, tmp_path)
-    with closing(Catalog.open(mine)) as catalog:
-        fill(mine, catalog, [1, 2])
-        release(mine, catalog)
+    publish_videos(mine, [1, 2])
     with pytest.raises(CatalogUnusable, match="holds nothing"):
         Catalog.open(mine.model_copy(update={"database_url": None}))
     assert clips_known(mine) == 6
@@ -193,15 +193,11 @@ def test_a_catalog_that_was_left_in_the_folder_is_not_opened_with_its_successors
 ) -> None:
     """Who changed from SQLite to PostgreSQL and once forgets the URL keeps both."""
     before = any_settings.model_copy(update={"database_url": None})
-    with closing(Catalog.open(before)) as catalog:
-        fill(before, catalog, [1])
-        release(before, catalog)
+    publish_videos(before, [1])
     for name in ("segments", "snapshots"):
         shutil.rmtree(before.data_dir / name)
     after = apart(any_settings, tmp_path)
-    with closing(Catalog.open(after)) as catalog:
-        fill(after, catalog, [2])
-        release(after, catalog)
+    publish_videos(after, [2])
     with pytest.raises(CatalogUnusable, match="holds nothing"):
         Catalog.open(before)
     assert clips_known(after) == 3
@@ -225,9 +221,7 @@ def test_a_folder_that_was_moved_restored_or_emptied_of_clips_is_opened(
 
 def test_a_catalog_in_its_folder_is_opened_whatever_the_folder_lost(settings: IndexSettings) -> None:
     """Only then can `htav verify` mend it."""
-    with closing(Catalog.open(settings)) as catalog:
-        fill(settings, catalog, [1])
-        release(settings, catalog)
+    publish_videos(settings, [1])
     for name in ("segments", "snapshots"):
         shutil.rmtree(settings.data_dir / name)
         assert clips_known(settings) == 3
