@@ -21,9 +21,10 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, select, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -86,6 +87,7 @@ __all__ = [
 ]
 
 BUSY_MS = 30_000
+CONNECT_S = 10  # a host that is gone may swallow packets, and would be waited for for minutes
 MIGRATION_LOCK = 0x48544156
 _WRITE = "htav_write"
 
@@ -166,7 +168,8 @@ def ensure_data_dir(data_dir: Path) -> None:
 def make_engine(url: str) -> Engine:
     """An engine with the transaction behaviour that the module docstring promises."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
+        patience = {} if "connect_timeout" in make_url(url).query else {"connect_timeout": CONNECT_S}
+        return create_engine(url, pool_pre_ping=True, connect_args=patience)
     engine = create_engine(url)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -217,6 +220,8 @@ def _told() -> Iterator[None]:
         reason = str(err.orig).partition("\n")[0]
         hint = "Try again in a moment; if it lasts, check that the database of HTAV_DATABASE_URL runs."
         raise CatalogUnusable(f"The catalog does not answer: {reason}.", hint) from err
+    except PoolTimeout as err:
+        raise CatalogUnusable("All connections to the catalog are in use.", "Try again in a moment.") from err
 
 
 def _disk_full(err: OperationalError | InterfaceError) -> bool:

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import socket
 import sqlite3
 import threading
+import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -253,6 +255,26 @@ def test_a_server_that_goes_away_is_named_as_such_and_taken_up_again(
         with catalog.session() as session:
             assert session.get(Video, ident(1)) is not None
     admin.dispose()
+
+
+def test_a_server_that_says_nothing_is_not_waited_for_long(
+    settings: IndexSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.catalog.CONNECT_S", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql+psycopg://htav@127.0.0.1:{silent.getsockname()[1]}/htav"
+        began = time.monotonic()
+        with pytest.raises(CatalogUnusable, match="cannot be opened"):
+            Catalog.open(settings.model_copy(update={"database_url": url}))
+        assert time.monotonic() - began < 20
+
+
+def test_when_all_connections_are_in_use_it_is_said(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'one.db'}", pool_size=1, max_overflow=0, pool_timeout=0.1)
+    with closing(Catalog(engine)) as catalog, catalog.session() as session:
+        session.execute(text("SELECT 1"))
+        with pytest.raises(CatalogUnusable, match="in use"), catalog.session() as other:
+            other.execute(text("SELECT 1"))
 
 
 def test_a_data_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
