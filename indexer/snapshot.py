@@ -118,12 +118,13 @@ class Snapshot:
 
     def extent(self) -> tuple[int, int, float]:
         """Videos, clips and seconds that may be found: those hidden or lost since it was published are taken off."""
-        hidden = self._clips[self._hidden_rows()]
+        rows = self._hidden_rows()
+        hidden = self._clips[rows]
         ends = np.zeros(len(self.video_ids))
         np.maximum.at(ends, hidden["video"], hidden["end_s"])
-        found = self._allowed_rows(None)
-        clips = self.clips if found is None else len(found)
-        return self.videos - len(np.unique(hidden["video"])), clips, max(self.seconds - float(ends.sum()), 0.0)
+        videos = self.videos - len(np.unique(hidden["video"]))
+        clips = self.clips - len(np.union1d(rows, self._lost_rows()))
+        return videos, clips, max(self.seconds - float(ends.sum()), 0.0)
 
     def clip_rows(self, clip_ids: Sequence[int] | Ids) -> list[ClipRow]:
         """Video and times of clips of this snapshot. Raises KeyError for another's."""
@@ -165,7 +166,7 @@ class Snapshot:
 
     def _allowed_rows(self, allow: Ids | None) -> Ids | None:
         """Rows that may be found: None means all of them."""
-        hidden = np.concatenate([self._hidden_rows(), self._rows_of(np.array(sorted(self._lost), np.int64))])
+        hidden = np.concatenate([self._hidden_rows(), self._lost_rows()])
         if allow is None and not len(hidden):
             return None
         mask = np.full(self.clips, allow is None)
@@ -186,6 +187,9 @@ class Snapshot:
         if len(ids) > HIDDEN_MANY:
             self._hidden = (time.monotonic() + HIDDEN_KEPT_S, rows)
         return rows
+
+    def _lost_rows(self) -> Ids:
+        return self._rows_of(np.array(sorted(self._lost), np.int64))
 
     def _rows_of(self, clip_ids: Ids, *, strict: bool = False) -> Ids:
         rows = np.searchsorted(self.clip_ids, clip_ids)
