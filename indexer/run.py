@@ -222,12 +222,8 @@ class Run:
         work.duration_s, work.expected = end.duration_s, len(plan(end.duration_s))
         if end.cut is not None:
             work.problem = (end.cut.code, end.cut.message)
-        if work.waiting:
-            return  # the batch that holds its last clips decides
-        if work.failed is None:
-            self._commit(work, [])
-        else:
-            self._give_up(work, work.failed)
+        if not work.waiting:  # else the batch that holds its last clips decides
+            self._keep_or_give_up(work, [])
 
     def _encode_batch(self) -> None:
         batch, self.batch = self.batch, []
@@ -243,10 +239,14 @@ class Run:
             else:
                 work.failed = work.failed or result
         for work, clips in by_work.items():
-            if work.failed is None:
-                self._commit(work, clips)
-            elif work.expected is not None and not work.waiting:
-                self._give_up(work, work.failed)
+            self._keep_or_give_up(work, clips)
+
+    def _keep_or_give_up(self, work: Work, clips: list[NewClip]) -> None:
+        """Keep the clips of a file that is well so far; give up one that is not, once nothing of it is under way."""
+        if work.failed is None:
+            self._commit(work, clips)
+        elif work.expected is not None and not work.waiting:
+            self._give_up(work, work.failed)
 
     def _commit(self, work: Work, clips: list[NewClip]) -> None:
         """Make clips durable; with a file's last one goes all that makes it searchable."""
