@@ -97,7 +97,8 @@ def calibrate(
     if len(found.score) < FEWEST:
         raise EvaluationError(
             f"only {len(found.score)} queries have an answer that can be read: too few to set confidence by.",
-            f"Give --data with {FEWEST} or more held-out queries. {_told(failed[:1])}".strip(),
+            f"Give --data with {FEWEST} or more held-out queries."
+            + "".join(f" {failure.file}: {failure.message}" for failure in failed[:1]),
         )
     order = np.random.default_rng(seed).permutation(len(found.score))
     halves = found.of(order[: len(order) // 2]), found.of(order[len(order) // 2 :])
@@ -111,10 +112,6 @@ def calibrate(
         values = nothing_found(retriever, bands, data[0], split, texts, progress)
         told |= {"nothing_queries": len(texts), "nothing_called_none_percent": _percent(values < bands.low)}
     return told | {"failed": [dataclasses.asdict(failure) for failure in failed]}
-
-
-def _told(failed: Sequence[Failure]) -> str:
-    return " ".join(f"{failure.file}: {failure.message}" for failure in failed)
 
 
 def outcomes(
@@ -145,7 +142,7 @@ def outcomes(
                 + (without[0], np.median(without), len(without))
             )
     rows, median, scored, score, right, *absent = np.asarray(found, np.float64).reshape(-1, 8).T
-    texts = [asked[int(row)].text for row in rows] or [""]
+    texts = [asked[int(row)].text for row in rows] or [""]  # where none has an answer, no row of the right width
     vectors = retriever.encode_text(texts).pooled.double().numpy()[: len(rows)]
     return Outcomes(vectors, median, scored, score, right.astype(bool), *absent)
 

@@ -76,12 +76,12 @@ class Options:
             raise TrainingError(f"--compose is {self.compose}.", "It must be at least 0 and below 1.")
         if self.schedule not in ("one-cycle", "cosine"):
             raise TrainingError(f"there is no schedule '{self.schedule}'.", "Choose one-cycle or cosine.")
-        if self.compose and self.batch_sizes()["composed"] < GRID:
+        sizes = self.batch_sizes()
+        if self.compose and sizes["composed"] < GRID:
             raise TrainingError(
                 "a batch of composed films is a grid of two pictures and two sounds at least.",
                 f"Give --batch-size composed={GRID} or more, or leave out --compose.",
             )
-        self.batch_sizes()
 
     def batch_sizes(self) -> dict[str, int]:
         """Examples a step by form: `--batch-size 64` for all, or `still=128,film=32` for some."""

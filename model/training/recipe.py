@@ -267,11 +267,8 @@ class Recipe:
         if "--compose" in command and not (used.keys() & STILLS and used.keys() - STILLS):
             place = command.index("--compose")
             del command[place : place + 2]
-        if any((out / "states").glob("step-*")):
-            command.append("--resume")
-        else:
-            before = [name for name in stage.starts_from if name in done][:1]
-            command += _repeated("--init", [str(self.work / name / "model") for name in before])
+        before = [name for name in stage.starts_from if name in done][:1]
+        command += ["--resume", *_repeated("--init", [str(self.work / name / "model") for name in before])]
         if stage.hears_as in done:
             command += ["--audio-from", str(self.work / stage.hears_as / "model")]
         return self._once(stage.name, command, processes=self.processes, leaves=state_folder(out / STATES, steps))
