@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.schemas import Problem
 from app.telemetry import request_id
+from indexer.errors import CatalogUnusable
 from model.errors import HtavError
 
 MEDIA_TYPE = "application/problem+json"
@@ -180,6 +181,13 @@ async def _on_htav_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HtavError)
     if status_of(error) >= 500 and not isinstance(error, AppError):
         logger.warning("request refused", extra={"code": error.code, "reason": error.message})
+    if isinstance(error, CatalogUnusable):  # what the database says names its host: for the operator, not for clients
+        error = Unavailable(
+            "The catalog does not answer.",
+            "Try again in a moment; the reason is in the service's log.",
+            code=error.code,
+            retry_after_s=10,
+        )
     return error_response(error, request.url.path)
 
 

@@ -69,7 +69,7 @@ class Run:
         find = resolve_again if retry else resolve
         scopes = [find(path, roots, owner=owner) for path in paths]
         found = list(scan(scopes, roots, skip=[self.settings.data_dir.resolve()]))
-        if not found and not self.library.knows(scopes):
+        if not (found or retry or self.library.knows(scopes)):  # a failed file that is gone was never indexed
             raise NothingToIndex("There are no media files in what was given.", "Name a folder with videos in it.")
         # a job taken over has forgiven its files before: what they have cost it since must end it
         forgiving = retry and not self.lease.files()

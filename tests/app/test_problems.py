@@ -54,14 +54,19 @@ def test_a_crash_in_the_lane_fails_one_search(mutable: Served, monkeypatch: pyte
     assert mutable.client.post("/v1/search", json={"query": "a dog"}).status_code == 200
 
 
-def test_while_the_database_is_away_requests_are_told_to_come_back(mutable: Served) -> None:
+def test_while_the_database_is_away_requests_are_told_to_come_back(
+    mutable: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the database said is for the operator: it may name hosts and folders."""
     file = mutable.settings.data_dir / "catalog.db"
     away = file.rename(file.with_name("away.db"))
     file.mkdir()
     mutable.service.catalog.engine.dispose()  # open connections would go on with the file that was moved
     for answer in (mutable.client.get("/readyz"), mutable.client.post("/v1/search", json={"query": "a dog"})):
         problem(answer, 503, "catalog_unusable")
-        assert answer.headers["retry-after"]
+        assert answer.headers["retry-after"] == "10"
+        assert "unable to open" not in answer.text
+    assert "unable to open" in "".join(str(record.__dict__) for record in caplog.records)
     file.rmdir()
     away.rename(file)
     assert mutable.client.get("/readyz").status_code == 200

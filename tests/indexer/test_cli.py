@@ -143,6 +143,18 @@ def test_a_link_that_failed_neither_stops_a_retry_nor_opens_another_folder(tmp_p
     assert list(bench.videos()) == ["bad.mp4"]
 
 
+def test_a_retry_forgets_failed_files_that_are_gone(tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    lost = library / "lost.mp4"
+    lost.symlink_to(tmp_path / "gone.mp4")
+    assert document("index", library, status=1)["counts"]["failed"] == 1
+    lost.unlink()
+    report = document("retry")
+    assert set(report["counts"].values()) == {0} and report["failed"] == []
+    assert document("failed") == {"failed": []}
+
+
 def test_for_people_the_commands_speak_plainly(tmp_path: Path) -> None:
     seen(tmp_path / "library.mp4")
     assert "1 encoded" in run("index", tmp_path / "library.mp4").stdout
