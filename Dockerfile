@@ -23,12 +23,14 @@ RUN groupadd --gid 10001 htav \
     && install --directory --owner htav --group htav /data /media
 COPY --from=build /opt/htav /opt/htav
 COPY LICENSE LICENSE-WEIGHTS NOTICE /usr/share/doc/htav/
+# It listens on all of its addresses: nothing but the list of host names keeps other sites' pages out (DNS rebinding).
 ENV PATH=/opt/htav/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \
     HTAV_DATA_DIR=/data \
     HTAV_MEDIA_ROOTS=/media \
+    HTAV_ALLOWED_HOSTS=localhost \
     HF_HUB_OFFLINE=1 \
     OMP_WAIT_POLICY=PASSIVE
 USER 10001:10001

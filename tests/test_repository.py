@@ -264,6 +264,7 @@ def test_the_container_answers_to_this_machines_names_alone_unless_told(monkeypa
     api = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["api"]
     default = re.fullmatch(r"\$\{HTAV_ALLOWED_HOSTS:-(.+)\}", api["environment"]["HTAV_ALLOWED_HOSTS"])
     assert default is not None
+    assert f"HTAV_ALLOWED_HOSTS={default[1]}" in dict(dockerfile_steps())["ENV"].split(), "without compose, too"
     monkeypatch.setenv("HTAV_ALLOWED_HOSTS", default[1])
     listens_on = api["command"][api["command"].index("--host") + 1]
     assert set(hosts(Settings(host=listens_on))) == {"localhost", "127.0.0.1", "[::1]", listens_on}
