@@ -22,14 +22,14 @@ from model.data.items import ClipCache
 from model.data.manifest import normalised
 from model.training.asked import Part, Shown, ask, ask_wrong, of_sense, said_key, silence, truth
 from model.training.batch import TrainBatch
-from model.training.options import GRID, TrainingError
+from model.training.options import GRID, SQUARE, TrainingError
 
 COMPOSED: Final = "composed"  # the form of a source of such films
 LONGEST_S: Final = 10.0  # of the windows of the index
 OWN_KIND: Final = 64  # photographs of a source from which on its films are composed apart
 # How often; see where each is used. Half the frames cost half and teach as much, but those of the index must be known.
 FULL, STILL, CUT, SPOKEN, TWO_SOUNDS, BEHIND, CHANGED, IN_LARGE = 0.3, 0.5, 0.4, 0.5, 0.35, 0.5, 0.3, 0.5
-SQUARE, LARGE = (2, 2), (6, 4)  # pictures times sounds
+LARGE = (6, 4)  # pictures times sounds, as SQUARE
 
 
 class Composer:

@@ -9,7 +9,8 @@ from model.errors import HtavError
 DEFAULT_EPOCHS = 20.0
 FORM_BATCHES = {"still": 128, "sound": 48, "film": 32, "composed": 32}
 
-GRID = 4  # composed films that tell apart what is seen and what is heard
+SQUARE = (2, 2)  # pictures times sounds: the fewest composed films that tell apart what is seen and what is heard
+GRID = SQUARE[0] * SQUARE[1]
 
 POSITIVE = "steps epochs hours lr accumulate views captions threads log_every validate_every".split()
 
