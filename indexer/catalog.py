@@ -23,7 +23,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -105,7 +105,7 @@ class Catalog:
         """Open the catalog of these settings, made and migrated if need be. Raises CatalogUnusable, also for a data
         folder that is another catalog's."""
         ensure_data_dir(settings.data_dir)
-        engine = make_engine(settings.sqlalchemy_url)
+        engine = _engine_of(settings)
         catalog = cls(engine)
         try:
             with _migration_lock(engine, settings.data_dir):
@@ -174,6 +174,24 @@ def make_engine(url: str) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _engine_of(settings: IndexSettings) -> Engine:
+    """The engine of these settings. Raises CatalogUnusable when their URL says nothing or its driver is not there."""
+    try:
+        return make_engine(settings.sqlalchemy_url)
+    except ImportError as err:
+        reason = str(err).partition("\n")[0]
+        raise CatalogUnusable(
+            f"The driver for the database of HTAV_DATABASE_URL cannot be loaded: {reason}.",
+            "PostgreSQL needs psycopg: `pip install 'htav[postgres]'`, and a URL that begins with postgresql://.",
+        ) from err
+    except (ArgumentError, ValueError):
+        raise CatalogUnusable(
+            "HTAV_DATABASE_URL names no database that HTAV can use.",
+            "Write postgresql://USER:PASSWORD@HOST/DATABASE (in the password %40 for @ and %2F for /), or unset it: "
+            "the catalog is then a file in the data folder.",
+        ) from None  # what could not be read may hold the password
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:

@@ -4,8 +4,10 @@ import os
 import shutil
 import socket
 import sqlite3
+import sys
 import threading
 import time
+import traceback
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -233,6 +235,25 @@ def test_an_unreachable_server_is_an_error_not_a_hang(settings: IndexSettings, t
     url = f"postgresql://nobody:secret@/none?host={tmp_path}"
     with pytest.raises(CatalogUnusable) as caught:
         Catalog.open(settings.model_copy(update={"database_url": url}))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["secret", "postgresql://u:se/secret@host/base", "postgresql://u@host:secret/base", "sqlite://u:secret@h/b",
+            "elsewhere://u:secret@host/base", "postgresql+elsewhere://u:secret@host/base"],
+)  # fmt: skip
+def test_a_url_that_names_no_database_is_refused_and_not_shown(settings: IndexSettings, url: str) -> None:
+    with pytest.raises(CatalogUnusable, match="HTAV_DATABASE_URL") as caught:
+        Catalog.open(settings.model_copy(update={"database_url": url}))
+    assert caught.value.hint
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_driver_that_is_not_installed_is_asked_for(settings: IndexSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(CatalogUnusable, match="psycopg") as caught:
+        Catalog.open(settings.model_copy(update={"database_url": "postgresql://u:secret@host/base"}))
+    assert "htav[postgres]" in caught.value.hint
     assert "secret" not in str(caught.value)
 
 
