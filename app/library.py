@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.filters import condition
 from app.problems import Conflict, NotFound
-from app.schemas import Filter, VideoOut
+from app.schemas import Filter, VideoOut, VideoPatch
 from indexer.catalog import SEARCHABLE, Catalog, Clip, MediaRoot, Video, VideoState, VideoUri, file_path, now
 from indexer.config import IndexSettings
 from indexer.errors import UnknownVideo
@@ -73,14 +73,17 @@ class Library:
             counts = _clip_counts(session, [video.id for video in rows])
             return [_out(video, counts.get(video.id, 0)) for video in rows]
 
-    def change(self, video_id: str, *, title: str | None, tags: Sequence[str] | None) -> VideoOut:
-        """Correct what a person may correct; None leaves a field as it is."""
+    def change(self, video_id: str, patch: VideoPatch) -> VideoOut:
+        """Correct what a person may correct; a field that was not given stays."""
+        given = patch.model_fields_set
         with self.catalog.transaction() as session:
             video = _get(session, video_id)
-            if title is not None:
-                video.title = title
-            if tags is not None:
-                video.tags = sorted(set(tags))
+            if "title" in given:
+                video.title = patch.title
+            if "tags" in given:
+                video.tags = sorted(set(patch.tags))
+            if "collection" in given:
+                video.collection = patch.collection
             session.flush()
             return self._out(session, video)
 

@@ -96,13 +96,8 @@ def get_video(video_id: VideoId, service: ServiceDep) -> VideoOut:
     summary="Correct a video",
 )
 def change_video(video_id: VideoId, body: VideoPatch, service: ServiceDep) -> VideoOut:
-    """Set the title or the tags; a field left out stays. Neither is searched: scores are of pixels and sound."""
-    given = body.model_fields_set
-    return service.library.change(
-        str(video_id),
-        title=body.title if "title" in given else None,
-        tags=body.tags if "tags" in given else None,
-    )
+    """Set title, tags or collection; a field left out stays. None is searched: scores are of pixels and sound."""
+    return service.library.change(str(video_id), body)
 
 
 @router.delete(

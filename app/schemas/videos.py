@@ -67,13 +67,17 @@ class VideoPatch(Request):
     """What a person may correct; a field left out stays."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"title": "The postman comes", "tags": ["home", "dog"]}], "minProperties": 1}
+        json_schema_extra={
+            "examples": [{"title": "The postman comes", "tags": ["home", "dog"], "collection": "archive"}],
+            "minProperties": 1,
+        }
     )
     title: Line = Field(default="", max_length=300)
     tags: list[Tag] = Field(default=[], max_length=64)
+    collection: Line | None = Field(default=None, max_length=255, description="`null`: in none")
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("give a title or tags")
+            raise ValueError("give a title, tags or a collection")
         return self

@@ -62,7 +62,7 @@ def test_title_and_tags_can_be_corrected(mutable: Served, video_ids: dict[str, s
 
 @pytest.mark.parametrize(
     "change", [{}, {"title": "x" * 301}, {"tags": ["x" * 65]}, {"tags": [""]}, {"tags": "home"}, {"state": "ready"},
-               {"title": "a\nb"}, {"title": None}],
+               {"title": "a\nb"}, {"title": None}, {"collection": "x" * 256}, {"collection": "\0"}, {"collection": 1}],
 )  # fmt: skip
 def test_a_correction_that_makes_no_sense(client: httpx.Client, video_ids: dict[str, str], change: object) -> None:
     problem(client.patch(f"/v1/videos/{video_ids['red.mp4']}", json=change), 422, "invalid_request")
@@ -76,6 +76,20 @@ def test_tags_are_searched_by_filter_and_never_by_score(mutable: Served, video_i
     assert {r["video_id"]: r["score"] for r in after} == before
     tagged = client.post("/v1/search", json={**query, "filter": {"tags": ["elephant"]}}).json()["results"]
     assert [r["video_id"] for r in tagged] == [video_ids["blue.mp4"]]
+
+
+def test_a_collection_is_set_searched_within_and_cleared(mutable: Served, video_ids: dict[str, str]) -> None:
+    client, address = mutable.client, f"/v1/videos/{video_ids['blue.mp4']}"
+    request = {"query": "a blue picture", "filter": {"collection": "archive"}}
+    assert client.post("/v1/search", json=request).json()["results"] == []
+    assert client.patch(address, json={"collection": "archive"}).json()["collection"] == "archive"
+    assert client.patch(address, json={"tags": ["old"]}).json()["collection"] == "archive", "a field left out stays"
+    found = client.post("/v1/search", json=request).json()["results"]
+    assert [result["video_id"] for result in found] == [video_ids["blue.mp4"]]
+    listed = client.get("/v1/videos").json()["videos"]
+    assert {video["title"]: video["collection"] for video in listed if video["collection"]} == {"blue": "archive"}
+    assert client.patch(address, json={"collection": None}).json()["collection"] is None
+    assert client.post("/v1/search", json=request).json()["results"] == []
 
 
 def test_deleting_hides_at_once_and_never_touches_the_file(
