@@ -58,8 +58,12 @@ def _service_shortlist(*arguments: Any) -> Any:
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.  [default: 8000]")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="HTAV_HOST or 127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="HTAV_PORT or 8000")
+    ] = None,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Do not index in the background.")] = False,
 ) -> None:
     """Start the HTTP service, and a worker that indexes what it is asked to."""
@@ -74,7 +78,9 @@ def serve(
 def search(
     text: Annotated[str, typer.Argument(help="What to find, in English: what is seen, said or heard.")],
     limit: Annotated[int, typer.Option("-k", "--limit", help="How many videos.")] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the body of POST /v1/search.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the body of POST /v1/search, each result with its file's path.")
+    ] = False,
 ) -> None:
     """Search the library from here, without a service."""
     from app.command_search import search_document
@@ -102,7 +108,7 @@ def add_key(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     scope: Annotated[list[str] | None, typer.Option(help="search, index or admin; may be repeated.")] = None,
 ) -> None:
-    """Make an API key and show it, once. From then on every request needs one."""
+    """Make an API key and show it, once. From then on /v1 asks for one."""
     from app.command_keys import add
 
     stdout.print(add(name, scope or ["search"]), markup=False, highlight=False, soft_wrap=True)
@@ -157,7 +163,8 @@ def main(arguments: list[str] | None = None) -> None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the request"
         text = f"{where}: {first['msg'].removeprefix('Value error, ')}"
-        sys.exit(report(BadArguments(text, "Check the arguments and the HTAV_ settings; --help lists them.")))
+        hint = "Check the arguments, which --help lists, and the HTAV_ settings, which docs/operations.md lists."
+        sys.exit(report(BadArguments(text, hint)))
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def verify(
     repair: Annotated[bool, typer.Option(help="Mend what can be mended and queue the rest again.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Check every digest on disk."""
+    """Check every digest on disk and, unless --no-repair, mend it."""
     from indexer.verify import verify as check
 
     with _catalog() as (settings, catalog):
@@ -178,7 +178,7 @@ def gc(
 
 @commands.command()
 def reindex(as_json: AsJson = False) -> None:
-    """Encode all videos for the current model; searches go on with the old one's index until it is done."""
+    """Encode all videos for the current model; a service that still runs the old one goes on answering."""
     from indexer import listing
     from indexer.errors import NothingIndexed
     from indexer.pipeline import index_paths
