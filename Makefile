@@ -56,7 +56,7 @@ coverage: $(DEV_STAMP) ## pytest with line coverage of the three rooms (at least
 bench: $(DEV_STAMP) ## latency and throughput on this machine
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
 
-test-figures: $(DEV_STAMP) ## the figures of a checkpoint on every test set: DATA=FOLDER [MODEL=FOLDER] [FIGURES=runs/figures]
+test-figures: $(DEV_STAMP) ## the figures of a checkpoint on the test sets (the large one if it was made): DATA=FOLDER [MODEL=FOLDER] [FIGURES=runs/figures]
 	@test -d "$(DATA)/texts" || { echo 'DATA=FOLDER must name the data that docs/evaluation.md describes'; exit 2; }
 	$(BIN)/htav testset $(FIGURES)/sets --data $(DATA)
 	$(BIN)/htav figures $(FIGURES) --data $(DATA) --sets $(FIGURES)/sets $(if $(MODEL),--model $(MODEL)) $(ARGS)
@@ -64,7 +64,7 @@ test-figures: $(DEV_STAMP) ## the figures of a checkpoint on every test set: DAT
 train-compact: $(DEV_STAMP) ## make the shipped checkpoint anew from DATA=FOLDER (two processes; resumes)
 	$(BIN)/python -m model.training.recipe --data $(DATA) $(ARGS)
 
-ablate: $(DEV_STAMP) ## what each mechanism of the paper is worth: DATA=FOLDER [MODEL=FOLDER] [ABLATION=runs/ablation]
+ablate: $(DEV_STAMP) ## what each mechanism of the paper and our own is worth: DATA=FOLDER [MODEL=FOLDER] [ABLATION=runs/ablation]
 	@test -d "$(DATA)/flickr8k" || { echo 'DATA=FOLDER must hold flickr8k'; exit 2; }
 	$(BIN)/htav synth $(ABLATION)/speech --kind utterances --count 1500 --seed 41 --overwrite --sentences $(DATA)/flickr8k
 	$(BIN)/htav synth $(ABLATION)/speech --kind utterances --count 250 --seed 42 --split val --overwrite --sentences $(DATA)/flickr8k

@@ -292,7 +292,7 @@ def ablate(
     threads: Annotated[int, typer.Option(help="Threads of the computation.")] = 2,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
-    """Take out each mechanism of the paper in turn and train the heads again; goes on where it was stopped."""
+    """Take out each mechanism of the paper and our own in turn, train the heads again; goes on where it was stopped."""
     from model.training.ablation.run import Request, run_ablate
 
     request = Request(
