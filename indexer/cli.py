@@ -162,14 +162,17 @@ def verify(
 
 @commands.command()
 def gc(
-    old_models: Annotated[bool, typer.Option("--old-models", help="Also drop what other models have encoded.")] = False,
+    old_models: Annotated[
+        bool, typer.Option("--old-models", help="Also drop what other models than the one in use have encoded.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove what nothing refers to any more; never a media file."""
     from indexer.gc import collect_garbage
 
     with _catalog() as (settings, catalog):
-        report = collect_garbage(settings, catalog, drop_old_models=old_models)
+        only = _retriever(settings).fingerprint if old_models else None
+        report = collect_garbage(settings, catalog, only=only)
     if as_json:
         _print(report.to_json())
     else:

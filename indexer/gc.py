@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from indexer.catalog import Catalog
 from indexer.config import IndexSettings
+from indexer.errors import NothingIndexed
 from indexer.publish import pointer_of, prune, republish
 from indexer.quarantine import quarantine
 from indexer.recovery import recover
@@ -43,13 +44,13 @@ class GcReport:
         return dict(vars(self))
 
 
-def collect_garbage(settings: IndexSettings, catalog: Catalog, *, drop_old_models: bool = False) -> GcReport:
-    """`drop_old_models` also removes what every fingerprint but the last published one has stored."""
+def collect_garbage(settings: IndexSettings, catalog: Catalog, *, only: str | None = None) -> GcReport:
+    """`only`, a fingerprint, also removes what every other one has stored. Raises NothingIndexed if it has no index."""
     report = GcReport()
     before = snapshot_folders(settings.data_dir)
     report.bytes_freed += recover(settings.data_dir, catalog)
-    if drop_old_models:
-        report.clips_dropped += _drop_old_models(settings, catalog)
+    if only is not None:
+        report.clips_dropped += _drop_others(settings, catalog, only)
     with publishing(settings.data_dir):
         fingerprints = list(pointer_of(settings.data_dir).by_fingerprint)
     for fingerprint in fingerprints:
@@ -77,19 +78,17 @@ def _forget(settings: IndexSettings, catalog: Catalog, report: GcReport) -> None
         report.jobs_forgotten = _delete(session, delete(Job).where(Job.finished_at < horizon))
 
 
-def _drop_old_models(settings: IndexSettings, catalog: Catalog) -> int:
-    """Unpublish every fingerprint but the last, then drop its clips."""
+def _drop_others(settings: IndexSettings, catalog: Catalog, fingerprint: str) -> int:
+    """Unpublish every fingerprint but this one, then drop their clips."""
     with publishing(settings.data_dir):
         pointer = pointer_of(settings.data_dir)
-        newest = next((name for name, current in pointer.by_fingerprint.items() if current == pointer.latest), None)
-        if newest is None:
-            return 0
-        for name in list(pointer.by_fingerprint):
-            if name != newest:
-                pointer = pointer.without(name)
+        if fingerprint not in pointer.by_fingerprint:
+            raise NothingIndexed("The model in use has no index yet; nothing was dropped.", "Run `htav reindex` first.")
+        for name in pointer.by_fingerprint.keys() - {fingerprint}:
+            pointer = pointer.without(name)
         write_pointer(settings.data_dir, pointer)
     with catalog.transaction() as session:
-        return _delete(session, delete(Clip).where(Clip.fingerprint != newest))
+        return _delete(session, delete(Clip).where(Clip.fingerprint != fingerprint))
 
 
 def _compact(settings: IndexSettings, catalog: Catalog, segment_id: str, report: GcReport) -> None:

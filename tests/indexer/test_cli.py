@@ -64,6 +64,7 @@ def test_a_day_with_the_commands(tmp_path: Path) -> None:
     assert [row["code"] for row in document("failed")["failed"]] == ["damaged"]
     assert document("verify")["ok"]
     assert "bytes_freed" in document("gc")
+    assert document("gc", "--old-models")["clips_dropped"] == 0
 
     shutil.copy(library / "both.mp4", library / "bad.mp4")
     again = document("retry")

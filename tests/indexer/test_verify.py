@@ -13,6 +13,7 @@ from sqlalchemy import select, text
 from indexer import jobs
 from indexer.catalog import Catalog, Clip, Job, Segment, SegmentState, Video, VideoState, now
 from indexer.config import IndexSettings
+from indexer.errors import NothingIndexed
 from indexer.gc import collect_garbage
 from indexer.segments import SegmentFile, SegmentReader, segment_path, segments_dir
 from indexer.snapshot import open_current
@@ -321,7 +322,10 @@ def test_old_models_go_only_when_asked(settings: IndexSettings, catalog: Catalog
     release(settings, catalog, "new")
     assert collect_garbage(settings, catalog).clips_dropped == 0
     assert open_current(settings.data_dir, catalog, FINGERPRINT).clips == 12
-    report = collect_garbage(settings, catalog, drop_old_models=True)
+    with pytest.raises(NothingIndexed, match="nothing was dropped"):
+        collect_garbage(settings, catalog, only="newer")
+    release(settings, catalog, FINGERPRINT)  # as a service does that still runs the old model
+    report = collect_garbage(settings, catalog, only="new")
     assert (report.clips_dropped, report.segments_removed, report.snapshots_removed) == (12, 1, 1)
     assert set(read_pointer(settings.data_dir).by_fingerprint) == {"new"}
     assert open_current(settings.data_dir, catalog, "new").clips == 12
@@ -344,7 +348,7 @@ def test_housekeeping_never_takes_the_old_model_for_the_new_one(settings: IndexS
     flip(snapshot_dir(settings.data_dir, old) / COARSE, 60)
     assert problems(settings, catalog) == [("snapshot", "corrupt_snapshot", True)]
     assert read_pointer(settings.data_dir).latest == newest
-    collect_garbage(settings, catalog, drop_old_models=True)
+    collect_garbage(settings, catalog, only="new")
     assert set(read_pointer(settings.data_dir).by_fingerprint) == {"new"}
     assert open_current(settings.data_dir, catalog, "new").clips == 9
 
@@ -356,7 +360,7 @@ def test_who_goes_back_to_a_model_makes_it_the_latest_again(settings: IndexSetti
     release(settings, catalog, "new")
     assert release(settings, catalog, FINGERPRINT) == before, "nothing is made anew"
     assert read_pointer(settings.data_dir).latest == before
-    collect_garbage(settings, catalog, drop_old_models=True)
+    collect_garbage(settings, catalog, only=FINGERPRINT)
     assert set(read_pointer(settings.data_dir).by_fingerprint) == {FINGERPRINT}
 
 
