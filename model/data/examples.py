@@ -68,7 +68,9 @@ class Example:
     mirror: bool
 
     def feature_key(self, clip: int, view: int) -> str:
-        return f"{self.key}:{clip}:{view}"
+        """Runs share a store, and of one photograph some texts may bear a mirrored view that others do not."""
+        unmirrored = ":unmirrored" if view and not self.mirror else ""
+        return f"{self.key}:{clip}:{view}{unmirrored}"
 
 
 @dataclass

@@ -7,6 +7,7 @@ will see. What was decoded is kept on disk under the digest of the file's conten
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from model import media
 from model.config import VideoConfig
-from model.containers import check_regular
+from model.containers import MediaError, check_regular
 from model.data.manifest import Item
 
 STILL_S = 8.0  # a photograph is a clip in which nothing moves for so long
@@ -118,6 +119,22 @@ def content_key(item: Item) -> str:
         digests.append(_file_digest(str(path), information.st_size, information.st_mtime_ns))
     cut = [item.form, item.fps if item.form == "frames" else None, item.start_s, item.end_s, bool(item.audio)]
     return hashlib.sha256(json.dumps([DECODER_VERSION, digests, cut]).encode()).hexdigest()
+
+
+def items_digest(items: Sequence[Item]) -> str:
+    """Digest of all that a manifest's lines say, in their order, and of the bytes of their files; never of its place.
+
+    A figure that is kept with it is known again to be of these data.
+    """
+    lines = [{**asdict(item), "folder": _content_or_code(item)} for item in items]
+    return hashlib.sha256(json.dumps(lines, sort_keys=True).encode()).hexdigest()
+
+
+def _content_or_code(item: Item) -> str:
+    try:
+        return content_key(item)
+    except MediaError as err:  # a figure is of such an item, too: it is not found
+        return err.code
 
 
 class ClipCache:

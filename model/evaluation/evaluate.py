@@ -24,6 +24,7 @@ from model.evaluation.queries import Gallery, Query, candidates, gather_queries
 from model.evaluation.twins import twin_figures
 from model.retriever import BOTH, Retriever
 from model.text import TextEncoding
+from model.tokens import TokenSet
 
 QUERY_BATCH = 8
 CLIP_BATCH = 64
@@ -211,19 +212,24 @@ def _shortlists(
     shortlister: Shortlister,
     modalities: tuple[str, ...],
 ) -> list[Rows]:
-    clips = Offered(retriever.coarse_vectors(encoded.clips), retriever.readings(encoded.clips))
-    wanted = [
-        retriever.wanted(text, row, modalities) for rows, text in _texts(retriever, queries) for row in range(len(rows))
-    ]
-    return shortlister(clips, encoded.item_of, wanted, among)
+    texts = _texts(retriever, queries, range(len(queries)))
+    wanted = [retriever.wanted(text, row, modalities) for batch, text in texts for row in range(len(batch))]
+    return shortlister(_offered(retriever, encoded.clips), encoded.item_of, wanted, among)
 
 
-def _texts(retriever: Retriever, queries: Sequence[Query]) -> list[tuple[list[int], TextEncoding]]:
-    """The queries encoded, some at a time, with their numbers."""
-    numbers = [
-        list(range(start, min(start + QUERY_BATCH, len(queries)))) for start in range(0, len(queries), QUERY_BATCH)
-    ]
-    return [(rows, retriever.encode_text([queries[row].text for row in rows])) for rows in numbers]
+def _offered(retriever: Retriever, clips: Sequence[TokenSet]) -> Offered:
+    """The clips as the shortlist knows them, made a block at a time: as tensors they are several times the size."""
+    blocks = [list(clips[start : start + CLIP_BATCH]) for start in range(0, max(len(clips), 1), CLIP_BATCH)]
+    vectors = np.concatenate([retriever.coarse_vectors(block) for block in blocks])
+    return Offered(vectors, [reading for block in blocks for reading in retriever.readings(block)])
+
+
+def _texts(
+    retriever: Retriever, queries: Sequence[Query], numbers: Sequence[int]
+) -> list[tuple[Sequence[int], TextEncoding]]:
+    """The queries of these numbers encoded, some at a time, with their numbers."""
+    batches = [numbers[start : start + QUERY_BATCH] for start in range(0, len(numbers), QUERY_BATCH)]
+    return [(batch, retriever.encode_text([queries[number].text for number in batch])) for batch in batches]
 
 
 @torch.inference_mode()
@@ -240,20 +246,18 @@ def score_queries(
     together: dict[bytes, list[int]] = defaultdict(list)
     for number, rows in enumerate(among):
         together[rows.tobytes()].append(number)
-    done = 0
+    done, pairs = 0, sum(len(rows) for rows in among)
     for numbers in together.values():
-        rows = among[numbers[0]]
-        blocks = [rows[start : start + CLIP_BATCH] for start in range(0, len(rows), CLIP_BATCH)]
-        collated = [retriever.collate([encoded.clips[row] for row in block]).only(modalities) for block in blocks]
-        for start in range(0, len(numbers), QUERY_BATCH):
-            batch = numbers[start : start + QUERY_BATCH]
-            text = retriever.encode_text([queries[number].text for number in batch])
-            for block, clips in zip(blocks, collated, strict=True):
+        rows, texts = among[numbers[0]], _texts(retriever, queries, numbers)
+        for start in range(0, len(rows), CLIP_BATCH):  # queries within, so that one block alone is held as tensors
+            block = rows[start : start + CLIP_BATCH]
+            clips = retriever.collate([encoded.clips[row] for row in block]).only(modalities)
+            for batch, text in texts:
                 fused = retriever.pair_scores(text, clips).fused.float().cpu().numpy()
                 for place, number in enumerate(batch):
                     scores[number][block] = fused[place]
-            done += len(batch)
-            progress("score the queries", done, len(queries))
+                done += len(batch) * len(block)
+                progress("score the queries", done, pairs)
     return scores
 
 

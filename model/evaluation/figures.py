@@ -11,13 +11,15 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from model.data.manifest import MANIFEST, PART_KINDS
+from model.data.items import items_digest
+from model.data.manifest import MANIFEST, PART_KINDS, load_manifest
 from model.durable import replace_text
 from model.evaluation.evaluate import Progress, Request, Shortlister, evaluate, silent
 from model.evaluation.testsets.build import SETS, USUAL, Given
 from model.retriever import Retriever
 
 REPORT = "figures"
+DIGEST = "data_sha256"
 
 
 @dataclass(frozen=True)
@@ -121,19 +123,24 @@ def run_rows(
     shortlister: Shortlister | None = None,
     progress: Callable[[str], Progress] = lambda _row: silent,
 ) -> dict[str, Any]:
-    """Run the rows and write the report after each; a row that the report has for this checkpoint is not run again."""
+    """Run the rows and write the report after each; what it has of this checkpoint and of these data is not run again.
+
+    The row of a large set that is no longer there stays.
+    """
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{REPORT}.json"
     kept: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     done = kept.get("runs", {}) if kept.get("fingerprint") == retriever.fingerprint else {}
     report = {"model": retriever.name, "fingerprint": retriever.fingerprint, "runs": done}
     for row in rows:
-        command = command_of(row)
-        if command not in done and places.has(row.test_set):
-            folder, split = places.of(row.test_set)
+        if not places.has(row.test_set):
+            continue
+        command, (folder, split) = command_of(row), places.of(row.test_set)
+        data = items_digest(load_manifest(folder, split))  # the command itself does not say which data
+        if done.get(command, {}).get(DIGEST) != data:
             options: dict[str, Any] = {"gallery": "split", **row.options}
             document = evaluate(Request(folder, split, **options), retriever, shortlister, progress(command))
-            done[command] = {name: found for name, found in document.items() if name != "data"}
+            done[command] = {name: found for name, found in document.items() if name != "data"} | {DIGEST: data}
             replace_text(path, json.dumps(report, indent=1) + "\n")
     (out / f"{REPORT}.md").write_text(markdown(rows, report), encoding="utf-8")
     return report

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -134,6 +135,7 @@ class Run:
         return self.length.progress(self.step, self.clock.elapsed())
 
     def _one_step(self, batches: Iterator[Step]) -> None:
+        torch.manual_seed(step_seed(self.options.seed, self.step, self.devices.rank))
         schedule.set_rates(self.optimizer, self.options.schedule, self._progress())
         self.optimizer.zero_grad(set_to_none=True)
         for _ in range(self.options.accumulate):
@@ -202,7 +204,7 @@ class Run:
         }
         tensors = {name: value.detach().cpu() for name, value in self.whole.state_dict().items()}
         moments = state.optimizer_state(self.optimizer, self.prepared.trained.parameters)
-        moment = state.State(tensors, moments, state.random_state(), meta, self.average.means)
+        moment = state.State(tensors, moments, meta, self.average.means)
         state.save(self.options.out / state.STATES, self.step, moment)
 
     def _restore(self, saved: state.State) -> None:
@@ -214,11 +216,18 @@ class Run:
             raise TrainingError(
                 f"the data is not what the run was started with: {err}.", "Give the same --data."
             ) from err
-        torch.set_rng_state(saved.rng)
         self.step, self.best, self.after = saved.meta["step"], saved.meta["best"], saved.meta["sampler"]
         self.clock.before = saved.meta["seconds"]
         self.prepared.retriever.card = saved.meta.get("card", "")
         self.report.say(f"resumed at step {self.step}")
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """What torch draws from in one step of one process, on every device.
+
+    So no generator's state need be saved: processes draw unequally much, and one alone writes.
+    """
+    return int(np.random.SeedSequence([seed, 4, step, rank]).generate_state(1, np.uint64)[0])
 
 
 @contextmanager

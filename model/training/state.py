@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -30,7 +29,6 @@ class State:
 
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
-    rng: Tensor
     meta: dict[str, Any]
     average: dict[str, Tensor]  # empty without --average
 
@@ -42,10 +40,7 @@ def save(folder: Path, step: int, state: State) -> Path:
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     save_file({name: value.contiguous() for name, value in state.model.items()}, beside / "model.safetensors")
-    save_file(
-        {"rng": state.rng, **{name: value.contiguous() for name, value in state.optimizer.items()}},
-        beside / "optimizer.safetensors",
-    )
+    save_file({name: value.contiguous() for name, value in state.optimizer.items()}, beside / "optimizer.safetensors")
     save_file({name: value.contiguous() for name, value in state.average.items()}, beside / "average.safetensors")
     (beside / "state.json").write_text(json.dumps(state.meta, indent=1))
     for path in (*beside.iterdir(), beside):
@@ -71,9 +66,10 @@ def newest(folder: Path) -> State | None:
     for path in _complete(folder):
         try:
             optimizer = load_file(path / "optimizer.safetensors")
+            optimizer.pop("rng", None)  # an older state holds the generator's; a step now seeds its own
             meta = json.loads((path / "state.json").read_text())
             average = load_file(path / "average.safetensors")
-            return State(load_file(path / "model.safetensors"), optimizer, optimizer.pop("rng"), meta, average)
+            return State(load_file(path / "model.safetensors"), optimizer, meta, average)
         except (OSError, SafetensorError, json.JSONDecodeError, KeyError):
             continue  # damaged after it was written: the one before it is whole
     return None
@@ -106,7 +102,3 @@ def restore_optimizer(optimizer: Optimizer, parameters: dict[str, nn.Parameter],
         parameter = parameters[name]
         # AdamW's step counter stays on the CPU, its moments go where the weights are.
         optimizer.state[parameter][key] = value if value.dim() == 0 else value.to(parameter.device)
-
-
-def random_state() -> Tensor:
-    return torch.get_rng_state()

@@ -16,7 +16,7 @@ from model.training.ablation.mechanisms import MECHANISMS
 from model.training.ablation.report import gains, write_report
 from model.training.ablation.run import Request, Variant, ablate, variants
 from tests.model.samples import CELLS, fresh_tiny, token_set
-from tests.model.small_data import COLOURS, SAID, photographs, quiet, tones
+from tests.model.small_data import COLOURS, SAID, photographs, picture, quiet, tones
 
 
 def without(name: str) -> Retriever:
@@ -137,6 +137,28 @@ def test_an_ablation_ends_in_a_table_and_does_nothing_twice(request_: Request, m
     monkeypatch.setattr(run, "_run", lambda variant, *rest: (ran.append(variant), whole_run(variant, *rest))[1])
     assert ablate(request_, fresh_tiny(), quiet) == rows  # the same seed gives the same figure
     assert len(ran) == 1
+
+
+@pytest.mark.parametrize("changed", ["photos", "speech", "older form"])
+def test_figures_of_other_data_are_not_kept(request_: Request, monkeypatch: pytest.MonkeyPatch, changed: str) -> None:
+    ran: list[Variant] = []
+    monkeypatch.setattr(run, "variants", lambda _seeds: [Variant("photographs", None, 0)])
+    monkeypatch.setattr(run, "_material", lambda *_: material())
+    monkeypatch.setattr(run, "_run", lambda variant, *_: ran.append(variant) or 50.0)
+    for _ in range(2):
+        ablate(request_, fresh_tiny(), quiet)
+    assert len(ran) == 1
+    if changed == "photos":
+        picture(request_.photos / "train-red-0.jpg", COLOURS["blue"])
+    elif changed == "speech":
+        tones(request_.speech, 5)
+    else:
+        path = request_.out / run.RESULTS
+        kept = json.loads(path.read_text())
+        for name in ("photos", "speech"):
+            del kept["setting"][name]
+        path.write_text(json.dumps(kept))
+    assert len(ablate(request_, fresh_tiny(), quiet)) == 1 and len(ran) == 2
 
 
 def test_gains_are_taken_seed_by_seed() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from model import cli
+from model.clip_tokens import ClipTokens
 from model.coarse import Offered, Wanted
 from model.data.manifest import Item, ManifestError, load_manifest
 from model.evaluation import evaluate as evaluation
@@ -18,6 +20,7 @@ from model.evaluation import gallery as galleries
 from model.evaluation.evaluate import EvaluationError, Request, evaluate
 from model.evaluation.queries import candidates, gather_queries
 from model.retriever import Retriever
+from model.tokens import TokenSet
 from tests.model.small_data import count_encodings, films, photographs, tones, write_lines
 
 FIGURES = {"r1", "r5", "r10", "mdr", "mnr"}
@@ -253,6 +256,34 @@ def test_groups_are_ranked_alone(folder: Path, retriever: Retriever, tmp_path: P
         found["overall"]["mnr"]["value"]
         < evaluate(Request(folder, cache=tmp_path), retriever)["overall"]["mnr"]["value"]
     )
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_only_one_block_of_the_gallery_is_held_as_tensors(
+    folder: Path, retriever: Retriever, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def everything(_clips: Offered, _item_of: np.ndarray, _queries: list[Wanted], allowed: list) -> list:
+        return allowed
+
+    request = Request(folder, mode="compare", cache=tmp_path)
+    whole = evaluate(request, retriever, everything)
+    collate, made, shown = Retriever.collate, [], []
+
+    def watched(self: Retriever, clips: list[TokenSet]) -> ClipTokens:
+        assert len(clips) <= 4
+        assert sum(block() is not None for block in made) <= 1  # the one before, until this one takes its place
+        collated = collate(self, clips)
+        made.append(weakref.ref(collated.video))
+        return collated
+
+    monkeypatch.setattr(evaluation, "CLIP_BATCH", 4)
+    monkeypatch.setattr(Retriever, "collate", watched)
+    assert evaluate(request, retriever, everything, lambda *told: shown.append(told)) == whole
+    assert len(made) == 4 + 2 + 4  # fifteen clips: coarse vectors, readings where there is sound, scores of all queries
+    scored = [(done, of) for what, done, of in shown if what == "score the queries"]
+    assert scored == sorted(scored) and scored[-1] == (23 * 15, 23 * 15)
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------

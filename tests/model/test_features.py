@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from model.data.examples import compute_features
+from model.data.examples import Folder, compute_features, gather
 from model.data.features import FeatureStore
 from model.data.items import ClipCache
-from tests.model.small_data import SHAPE, mixed_sources, quiet
+from tests.model.small_data import SHAPE, mixed_sources, quiet, write_lines
 
 
 class Brightness:
@@ -44,6 +45,33 @@ def test_kept_features_are_what_the_trunk_gives(tmp_path: Path) -> None:
     rows = store.rows
     compute_features(sources, cache, Brightness(), store, 3, quiet)  # type: ignore[arg-type]
     assert store.rows == rows  # nothing is computed twice
+
+
+class Brighter:
+    """A trunk that says how much brighter the right half of a picture is than the left."""
+
+    def keep(self, frames: torch.Tensor) -> list[torch.Tensor]:
+        C, T, _, _, S = frames.shape
+        half = [part.float().mean(dim=(2, 3, 4)) for part in (frames[..., : S // 2], frames[..., S // 2 :])]
+        return [((half[1] - half[0]) / 255).view(C, T, 1, 1, 1)]
+
+
+def test_a_text_that_tells_left_from_right_never_gets_a_view_mirrored_for_another_text(tmp_path: Path) -> None:
+    """The same photograph in two folders, whose runs share a store."""
+    ramp = np.broadcast_to(np.linspace(0, 255, 64).astype(np.uint8)[None, :, None], (64, 64, 3))
+    cache, store, views = ClipCache(tmp_path / "c", SHAPE), FeatureStore(tmp_path / "s", [(1, 1, 1)]), 9
+    found = {}
+    for text in ("a lamp", "a lamp on the right"):
+        folder = tmp_path / text
+        folder.mkdir()
+        Image.fromarray(np.ascontiguousarray(ramp)).save(folder / "a.png")
+        sources, _ = gather([Folder(write_lines(folder, [{"file": "a.png", "texts": [text]}]))], "train", cache, quiet)
+        assert not compute_features(sources, cache, Brighter(), store, views, quiet)  # type: ignore[arg-type]
+        (example,) = sources[0].examples
+        found[text] = [float(store.get([example.feature_key(0, view)])[0]) for view in range(views)]
+    assert min(found["a lamp"]) < 0 < max(found["a lamp"])
+    assert min(found["a lamp on the right"]) > 0
+    assert store.rows == 2 * views - 1  # the picture as it is serves both
 
 
 @pytest.mark.parametrize("left", ["half a row", "half a line", "a line without its row", "a row without its line"])

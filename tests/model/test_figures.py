@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +58,23 @@ def test_every_goal_stands_in_the_docs() -> None:
     assert all(f"`{name}`" in text for name in build.SETS)
 
 
-def test_a_run_writes_its_report_and_goes_on_where_it_was(
-    retriever: Retriever, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[dict[str, Any]] = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is evaluated from now on."""
+    requests: list[Any] = []
     evaluate = figures.evaluate
 
     def counted(request: Any, *more: Any) -> dict[str, Any]:
-        asked.append(request)
+        requests.append(request)
         return evaluate(request, *more)
 
     monkeypatch.setattr(figures, "evaluate", counted)
+    return requests
+
+
+def test_a_run_writes_its_report_and_goes_on_where_it_was(
+    retriever: Retriever, places: Places, tmp_path: Path, asked: list[Any]
+) -> None:
     first = run_rows(SMALL[:1], places, retriever, tmp_path / "out")
     both = run_rows(SMALL, places, retriever, tmp_path / "out")
     assert len(asked) == 2 and first["runs"].items() <= both["runs"].items()
@@ -76,6 +83,32 @@ def test_a_run_writes_its_report_and_goes_on_where_it_was(
     other = Retriever.from_preset("tiny", seed=99)
     assert run_rows(SMALL[:1], places, other, tmp_path / "out")["fingerprint"] == other.fingerprint
     assert len(asked) == 3
+
+
+def test_rows_of_other_data_are_measured_again(
+    retriever: Retriever, places: Places, tmp_path: Path, asked: list[Any]
+) -> None:
+    out = tmp_path / "out"
+    first = run_rows(SMALL[:1], places, retriever, out)
+    moved = Places(places.data, tmp_path / "moved")
+    shutil.copytree(places.sets, moved.sets)
+    assert run_rows(SMALL[:1], moved, retriever, out) == first and len(asked) == 1  # the same data elsewhere
+    films(tmp_path / "other" / "talkers", 3, "test")
+    other = run_rows(SMALL[:1], Places(places.data, tmp_path / "other"), retriever, out)
+    assert other["runs"][command_of(SMALL[0])]["pool"]["items"] == 3 and len(asked) == 2
+
+
+def test_rows_that_do_not_say_of_which_data_they_are_are_measured_again(
+    retriever: Retriever, places: Places, tmp_path: Path, asked: list[Any]
+) -> None:
+    """As those that earlier versions wrote."""
+    path = tmp_path / "out" / "figures.json"
+    first = run_rows(SMALL[:1], places, retriever, path.parent)
+    kept = json.loads(path.read_text())
+    for found in kept["runs"].values():
+        del found[figures.DIGEST]
+    path.write_text(json.dumps(kept))
+    assert run_rows(SMALL[:1], places, retriever, path.parent) == first and len(asked) == 2
 
 
 def test_report_says_which_goals_were_missed(retriever: Retriever, places: Places, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Media is decoded once and kept whole; pictures, sounds, films and parts of them become clips."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,10 +9,10 @@ import pytest
 
 from model.containers import MediaError
 from model.data import items
-from model.data.items import ClipCache, Shape, content_key
+from model.data.items import ClipCache, Shape, content_key, items_digest
 from model.data.manifest import Item, load_manifest
 from tests.media_files import tone, write_media
-from tests.model.small_data import COLOURS, SHAPE, films, picture
+from tests.model.small_data import COLOURS, SHAPE, films, photographs, picture, write_lines
 
 
 def test_a_still_says_the_same_with_one_frame_unless_the_trunk_joins_frames(tmp_path: Path) -> None:
@@ -83,3 +84,17 @@ def test_a_damaged_cache_entry_is_made_again(tmp_path: Path) -> None:
     made = cache.clip(item, 0, (0.0, 1.0))
     assert whole.frames is not None and made.frames is not None
     np.testing.assert_array_equal(whole.frames, made.frames)
+
+
+def test_whatever_a_manifest_says_and_every_byte_is_in_its_digest_but_not_its_place(tmp_path: Path) -> None:
+    folder = photographs(tmp_path / "p", 1, ("test",))
+    shutil.copytree(folder, tmp_path / "copy")
+    (folder / "test-red-0.jpg").unlink()  # what is missing has a digest, too
+    lines = [json.loads(line) for line in (tmp_path / "copy" / "manifest.jsonl").read_text().splitlines()]
+    digests = [items_digest(load_manifest(folder)), items_digest(load_manifest(tmp_path / "copy"))]
+    for change in ({"kind": "sound"}, {"seen": ["a red car"]}, {"relevance_key": "k"}, {"reversed_text": ["a"]}):
+        digests.append(items_digest(load_manifest(write_lines(folder, [lines[0] | change, *lines[1:]]))))
+    digests.append(items_digest(load_manifest(write_lines(folder, lines[::-1]))))
+    assert len(set(digests)) == len(digests)
+    shutil.copy(tmp_path / "copy" / "test-red-0.jpg", folder)
+    assert items_digest(load_manifest(write_lines(folder, lines))) == digests[1]

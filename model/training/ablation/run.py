@@ -15,6 +15,8 @@ import numpy as np
 import torch
 
 from model.data.batches import BatchSampler
+from model.data.items import items_digest
+from model.data.manifest import load_manifest
 from model.durable import replace_text
 from model.evaluation.bars import Bars
 from model.losses import LossWeights, RetrievalLoss
@@ -70,7 +72,7 @@ def ablate(request: Request, trained: Retriever, progress: Progress) -> list[dic
     torch.set_num_threads(request.threads)
     request.out.mkdir(parents=True, exist_ok=True)
     path = request.out / RESULTS
-    setting = {**{n: v for n, v in asdict(request).items() if isinstance(v, int | float)}, "model": trained.fingerprint}
+    setting = _setting(request, trained)
     kept = json.loads(path.read_text()) if path.is_file() else {}
     rows: list[dict[str, Any]] = kept["runs"] if kept.get("setting") == setting else []
     wanted = list(variants(request.seeds))
@@ -83,6 +85,14 @@ def ablate(request: Request, trained: Retriever, progress: Progress) -> list[dic
             replace_text(path, json.dumps({"setting": setting, "runs": rows}, indent=1) + "\n")
     progress("train without each mechanism", len(wanted), len(wanted))
     return rows
+
+
+def _setting(request: Request, trained: Retriever) -> dict[str, Any]:
+    """What an accuracy depends on besides its variant."""
+    numbers = {name: value for name, value in asdict(request).items() if isinstance(value, int | float)}
+    folders = {"photos": request.photos, "speech": request.speech}
+    data = {name: items_digest(load_manifest(folder)) for name, folder in folders.items()}
+    return {**numbers, **data, "model": trained.fingerprint}
 
 
 def _without_figure(row: dict[str, Any]) -> dict[str, Any]:
