@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from model.children import ours_first
 from model.errors import HtavError
 
 READY_S: Final = 120.0
@@ -94,7 +95,8 @@ def is_complete(folder: Path) -> bool:
 def index_library(folder: Path) -> None:
     """Index in a process of its own: the service needs neither its memory nor what it imports."""
     console.print("[bold]2/3[/] Indexing it", highlight=False)
-    done = subprocess.run([sys.executable, "-m", "app.cli", "index", str(folder)], stdout=sys.stderr, check=False)
+    command = [sys.executable, "-m", "app.cli", "index", str(folder)]
+    done = subprocess.run(command, env=ours_first(os.environ), stdout=sys.stderr, check=False)
     if done.returncode not in (0, 1):
         raise DemoFailed("The sample library could not be indexed.", "The lines above say why.")
 

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from indexer.config import IndexSettings
+from model.children import ours_first
 
 RESTART_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 HEALTHY_S = 60.0
@@ -39,7 +40,7 @@ class WorkerProcess:
 
     def __init__(self, settings: IndexSettings, arguments: list[str] | None = None) -> None:
         self._arguments = arguments or command()
-        self._environment = environment(settings)
+        self._environment = ours_first(environment(settings))
         self._stop = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._keep, name="htav-worker", daemon=True)

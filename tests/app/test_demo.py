@@ -85,6 +85,19 @@ def test_an_index_run_that_cannot_work_stops_the_demo(tmp_path: Path, monkeypatc
         demo.index_library(tmp_path / "nothing here")
 
 
+def test_the_demo_indexes_with_this_program_wherever_it_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("app", "library"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "app" / "__init__.py").write_text("(open('stranger', 'w'), exit(1))")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HTAV_DATA_DIR", str(tmp_path / "data"))
+    with pytest.raises(demo.DemoFailed):  # the folder is empty
+        demo.index_library(Path("library"))
+    assert (tmp_path / "data" / "catalog.db").exists() and not (tmp_path / "stranger").exists()
+
+
 def test_nothing_is_announced_for_a_service_that_never_comes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -186,6 +186,19 @@ def test_a_worker_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: py
     assert worker.pid is None
 
 
+def test_the_worker_is_ours_wherever_the_service_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for room in ("app", "indexer", "model"):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "__init__.py").write_text("raise SystemExit('a stranger')")
+    monkeypatch.chdir(tmp_path)
+    worker = WorkerProcess(IndexSettings(data_dir=Path("data")))
+    worker.start()
+    try:
+        until(lambda: (tmp_path / "data" / "catalog.db").exists(), 60)
+    finally:
+        worker.stop()
+
+
 def test_the_worker_gets_the_settings_of_the_service(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, media_roots=[tmp_path / "a", tmp_path / "b"], threads=3, port=9)
     given = environment(settings)
