@@ -63,8 +63,13 @@ class WorkerProcess:
         deaths = 0
         while not self._stop.is_set():
             # The child is the thread's: PDEATHSIG fires when the thread that forked ends, which outlives every child.
+            # Its session is its own, or Ctrl-C would reach it beside us and look like its death.
             self._process = subprocess.Popen(
-                self._arguments, env=self._environment, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent
+                self._arguments,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
             healthy = self._wait(HEALTHY_S)
             while healthy and not self._stop.is_set() and self._process.poll() is None:
