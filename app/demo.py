@@ -38,14 +38,15 @@ class DemoFailed(HtavError):
 
 def demo(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8000,
     folder: Annotated[Path, typer.Option(help="Where the library and its index are kept.")] = Path(".demo"),
 ) -> None:
     """Build the sample library, index it, serve it, and print what to try."""
     from app.config import Settings
     from app.serve import listen, serve
 
-    listen(host, port).close()  # a port in use is told before minutes of work, not after
+    with listen(host, port) as found:  # a port in use is told before minutes of work, not after
+        port = found.getsockname()[1]
     choose_index(folder / "data")
     make_library(folder / "library")
     index_library(folder / "library")

@@ -14,6 +14,7 @@ from app.docs import WEB
 from app.serve import PortUnusable
 from model.data.synthesis import library
 from model.data.synthesis.library import DEMO_QUERIES
+from tests.app.conftest import until
 
 
 def write_library(folder: Path) -> None:
@@ -65,6 +66,18 @@ def test_a_port_in_use_is_told_before_any_work(tmp_path: Path) -> None:
         with pytest.raises(PortUnusable):
             demo.demo(host="127.0.0.1", port=taken.getsockname()[1], folder=tmp_path / "demo")
     assert not (tmp_path / "demo").exists()
+
+
+def test_a_free_port_is_served_and_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    announced: list[str] = []
+    served: list[int] = []
+    for step in ("choose_index", "make_library", "index_library"):
+        monkeypatch.setattr(demo, step, lambda _: None)
+    monkeypatch.setattr(demo, "announce", announced.append)
+    monkeypatch.setattr("app.serve.serve", lambda settings: served.append(settings.port))
+    demo.demo(host="127.0.0.1", port=0, folder=tmp_path)
+    until(lambda: announced == [f"http://localhost:{served[0]}"])
+    assert served != [0]
 
 
 def test_the_users_index_is_not_the_demos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

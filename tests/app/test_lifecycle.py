@@ -135,6 +135,15 @@ def test_a_second_signal_ends_it_at_once(library: Library) -> None:
     assert process.returncode == 0
 
 
+def test_a_free_port_that_was_taken_is_told(library: Library, tmp_path: Path) -> None:
+    settings = library.copy(tmp_path).settings
+    log = settings.data_dir / "service.log"
+    with started(settings, "--no-worker", "--port", "0"):
+        until(lambda: "listening" in log.read_text(), 200)
+        said = next(line for line in log.read_text().splitlines() if "listening" in line)
+        assert httpx.get(f"{json.loads(said)['url']}/livez", timeout=60).status_code == 200
+
+
 def test_serve_indexes_what_it_is_asked_to(library: Library, tmp_path: Path) -> None:
     media = tmp_path / "media"
     media.mkdir()
