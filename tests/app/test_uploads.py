@@ -154,11 +154,20 @@ def test_a_sender_that_falls_silent_is_let_go(strict: Served) -> None:
     until(lambda: leftovers(strict) == [])
 
 
-def test_a_client_that_leaves_half_way_leaves_nothing(workshop: Served) -> None:
+def test_a_client_that_leaves_half_way_leaves_nothing_and_is_no_crash(
+    workshop: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    def left() -> float | None:
+        labels = {"method": "POST", "route": "/v1/videos", "status": "499"}
+        return workshop.service.metrics.registry.get_sample_value("htav_requests_total", labels)
+
+    before = left() or 0
     with socket.create_connection(("127.0.0.1", workshop.port), timeout=10) as connection:
         connection.sendall(HALF_AN_UPLOAD)
         until(lambda: len(leftovers(workshop)) == 1)
-    until(lambda: leftovers(workshop) == [])
+    until(lambda: left() == before + 1)
+    assert leftovers(workshop) == []
+    assert "crashed" not in caplog.text
 
 
 def test_what_a_killed_service_had_received_goes_when_the_next_one_starts(library: Library, tmp_path: Path) -> None:
