@@ -228,6 +228,20 @@ def test_a_data_folder_that_lost_its_write_permission(library: Library, tmp_path
         assert kept.client.post("/v1/search", json={"query": "a dog"}).status_code == 200
 
 
+def test_a_copy_that_cannot_be_reached_is_not_forgotten_by_a_purge(mutable: Served, video: bytes) -> None:
+    client = mutable.client
+    sent = client.post("/v1/videos", files={"file": ("a.mp4", video)}).json()
+    address, folder = f"/v1/videos/{sent['video_id']}", mutable.settings.uploads_dir / sent["video_id"]
+    open_to_all(mutable.settings.data_dir, write=True)
+    folder.chmod(0)
+    with bound_by_permissions():
+        problem(client.delete(address, params={"purge": "true"}), 507, "storage_error")
+    folder.chmod(0o755)
+    assert client.get(address).status_code == 200
+    assert client.delete(address, params={"purge": "true"}).status_code == 204
+    assert leftovers(mutable) == []
+
+
 @given(st.text(max_size=400))
 def test_any_name_becomes_a_harmless_one(name: str) -> None:
     safe = safe_name(name)
