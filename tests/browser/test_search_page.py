@@ -61,6 +61,33 @@ def test_a_moment_plays_from_its_start_and_stops_at_its_end(page: Page, address:
     assert end - 0.1 <= video.evaluate("video => video.currentTime") < end + 1.5
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (200, "This browser cannot play the file. Download it"),
+        (401, "The link to this video has expired. Search again to play it."),
+        (404, "The video’s file is gone, or cannot be read."),
+        (None, "The service does not answer."),
+    ],
+)
+def test_a_video_that_does_not_play_says_why(page: Page, address: str, status: int | None, said: str) -> None:
+    def answer(route: Route) -> None:
+        if status is None:
+            route.abort()
+        else:
+            route.fulfill(status=status, content_type="video/mp4", body="no video")
+
+    page.route("**/stream*", answer)
+    ask(page, address)
+    card = page.locator(".card", has_text="red")
+    card.locator(".moments button").first.click()
+    expect(card.locator(".unplayable")).to_have_text(said)
+    expect(card.get_by_role("link")).to_have_count(1 if status == 200 else 0)
+    page.unroute("**/stream*")
+    card.locator(".moments button").first.click()
+    expect(card.locator("video")).to_have_js_property("error", None)
+
+
 def test_why_draws_a_row_for_each_word(page: Page, address: str) -> None:
     ask(page, address)
     card = page.locator(".card", has_text="red")
