@@ -32,6 +32,9 @@ function number(name) {
   return value === "" ? null : Number(value);
 }
 
+/** The moment at which a day begins where the user is. */
+const beginOf = (day) => new Date(`${day}T00:00`).toISOString();
+
 function filterOf() {
   const filter = {};
   const [shortest, longest] = [number("shortest"), number("longest")];
@@ -40,7 +43,7 @@ function filterOf() {
   const tags = form.elements.tags.value.split(",").map((tag) => tag.trim()).filter(Boolean);
   if (tags.length) filter.tags = tags;
   if (form.elements.path_prefix.value.trim()) filter.path_prefix = form.elements.path_prefix.value.trim();
-  if (form.elements.added_since.value) filter.added_at = { gte: `${form.elements.added_since.value}T00:00:00Z` };
+  if (form.elements.added_since.value) filter.added_at = { gte: beginOf(form.elements.added_since.value) };
   return filter;
 }
 

@@ -125,6 +125,19 @@ def test_filters_narrow_the_answer_and_can_be_cleared(page: Page, address: str) 
     expect(page.locator(".card h3")).to_have_count(3)
 
 
+def test_added_since_means_the_day_of_the_user(page: Page, address: str) -> None:
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Emulation.setTimezoneOverride", {"timezoneId": "Pacific/Auckland"})
+    ask(page, address)
+    page.get_by_role("button", name="Filters").click()
+    with page.expect_request("**/v1/search") as asked:
+        page.get_by_label("Added since").fill("2026-07-01")
+        page.get_by_label("Added since").press("Tab")
+    assert asked.value.post_data_json["filter"] == {"added_at": {"gte": "2026-06-30T12:00:00.000Z"}}
+    answer = asked.value.response()
+    assert answer is not None and answer.status == 200
+
+
 def test_one_modality_always_stays_chosen(page: Page, address: str) -> None:
     ask(page, address)
     picture, sound = page.get_by_role("checkbox", name="Picture"), page.get_by_role("checkbox", name="Sound")
