@@ -196,6 +196,60 @@ def test_an_answer_that_comes_after_another_query_is_not_shown(page: Page, addre
     assert "".join(chart.locator("text.word").all_text_contents()).replace("#", "") == "greengrass"
 
 
+def ask_for_one(page: Page, address: str) -> None:
+    """A page of one result, so that there is more to show."""
+    page.goto(address)
+    page.locator("select[name=limit]").evaluate("limit => limit.prepend(new Option('1', '1', true, true))")
+    page.get_by_role("searchbox").fill("a red room")
+    page.keyboard.press("Enter")
+    expect(page.locator(".card h3")).to_have_count(1)
+
+
+FULL = {"status": 503, "code": "queue_full", "detail": "Too many searches wait."}
+RETIRED = {"status": 410, "code": "snapshot_retired", "detail": "Gone.", "hint": "Ask again without a cursor."}
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (FULL, "Too many searches wait.Try again in 3 s."),
+        (RETIRED, "The library has changed since this searchSearch again to see what is there now.Search again"),
+        (None, "The service does not answer"),
+    ],
+)
+def test_more_that_cannot_be_shown_leaves_what_is_there(
+    page: Page, address: str, problem: dict[str, object] | None, said: str
+) -> None:
+    def refuse(route: Route) -> None:
+        if not route.request.post_data_json.get("cursor"):
+            route.fallback()
+        elif problem is None:
+            route.abort()
+        else:
+            headers = {"Retry-After": "3"} if problem is FULL else {}
+            route.fulfill(status=int(str(problem["status"])), headers=headers, json=problem)
+
+    ask_for_one(page, address)
+    page.locator(".moments button").first.click()
+    page.route("**/v1/search", refuse)
+    more = page.get_by_role("button", name="Show more")
+    more.click()
+    told = page.locator("#more-notices .notice")
+    expect(told).to_contain_text(said)
+    expect(page.locator(".card video")).to_be_visible()
+    expect(page.locator("#status")).to_contain_text("1 result")
+    expect(more).to_be_enabled()
+    page.unroute("**/v1/search")
+    if problem is RETIRED:
+        told.get_by_role("button", name="Search again").click()
+        expect(page.locator(".card video")).to_have_count(0)
+    else:
+        more.click()
+        expect(page.locator(".card h3")).to_have_count(2)
+    expect(told).to_have_count(0)
+    expect(more).to_be_enabled()
+
+
 def test_everything_can_be_reached_by_keyboard(page: Page, address: str) -> None:
     ask(page, address)
     page.locator("body").click(position={"x": 5, "y": 5})
