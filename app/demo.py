@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from model.children import ours_first
 from model.errors import HtavError
 
 READY_S: Final = 120.0
@@ -37,14 +38,15 @@ class DemoFailed(HtavError):
 
 def demo(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8000,
     folder: Annotated[Path, typer.Option(help="Where the library and its index are kept.")] = Path(".demo"),
 ) -> None:
     """Build the sample library, index it, serve it, and print what to try."""
     from app.config import Settings
     from app.serve import listen, serve
 
-    listen(host, port).close()  # a port in use is told before minutes of work, not after
+    with listen(host, port) as found:  # a port in use is told before minutes of work, not after
+        port = found.getsockname()[1]
     choose_index(folder / "data")
     make_library(folder / "library")
     index_library(folder / "library")
@@ -94,7 +96,8 @@ def is_complete(folder: Path) -> bool:
 def index_library(folder: Path) -> None:
     """Index in a process of its own: the service needs neither its memory nor what it imports."""
     console.print("[bold]2/3[/] Indexing it", highlight=False)
-    done = subprocess.run([sys.executable, "-m", "app.cli", "index", str(folder)], stdout=sys.stderr, check=False)
+    command = [sys.executable, "-m", "app.cli", "index", str(folder)]
+    done = subprocess.run(command, env=ours_first(os.environ), stdout=sys.stderr, check=False)
     if done.returncode not in (0, 1):
         raise DemoFailed("The sample library could not be indexed.", "The lines above say why.")
 

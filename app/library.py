@@ -4,7 +4,9 @@ Paths leave this module in two forms only: `uri`, relative to its media root, fo
 checked to lie inside that root, for opening.
 """
 
+import os
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,8 @@ from app.problems import Conflict, NotFound
 from app.schemas import Filter, VideoOut, VideoPatch
 from indexer.catalog import SEARCHABLE, Catalog, Clip, MediaRoot, Video, VideoState, VideoUri, file_path, now
 from indexer.config import IndexSettings
-from indexer.errors import UnknownVideo
+from indexer.errors import StorageError, UnknownVideo
+from indexer.space import storage_errors
 
 SQL_BATCH = 500
 
@@ -104,7 +107,7 @@ class Library:
             path.unlink(missing_ok=True)
 
     def file(self, video_id: str) -> tuple[Path, VideoOut]:
-        """A present file of the video, inside its media root. Raises UnknownVideo, NotFound, Conflict."""
+        """A file of the video that can be read, inside its media root. Raises UnknownVideo, NotFound, Conflict."""
         with self.catalog.session() as session:
             video = _get(session, video_id)
             out = self._out(session, video)
@@ -112,10 +115,12 @@ class Library:
                 raise Conflict(
                     f"The video is {video.state}.", "Only ready and partial videos are played.", code="not_ready"
                 )
-            paths = [path for uri in video.uris if (path := _inside(uri)) is not None]
+            paths = [path for uri in video.uris if (path := _readable(uri)) is not None]
         if not paths:
             raise NotFound(
-                "The video's file is not on the disk.", "Put it back, then run `htav index`.", code="file_gone"
+                "The video's file is not on the disk, or cannot be read.",
+                "Put it back and run `htav index`, or look at its permissions and whether its disk is there.",
+                code="file_gone",
             )
         return paths[0], out
 
@@ -136,10 +141,21 @@ def _present(video: Video) -> list[VideoUri]:
 
 
 def _inside(uri: VideoUri) -> Path | None:
-    """The file, if it is a regular one and really lies inside its root (a symbolic link may point elsewhere)."""
-    root = Path(uri.root.path).resolve()
-    path = uri.file_path.resolve()
-    return path if path.is_relative_to(root) and path.is_file() else None
+    """The file, if it is a regular one and really lies inside its root (a symbolic link may point elsewhere).
+
+    Raises StorageError where the disk does not say: a folder that is closed to us, a network disk that went away.
+    """
+    root, path = Path(os.path.realpath(uri.root.path)), Path(os.path.realpath(uri.file_path))
+    with storage_errors(Path(uri.path)):
+        return path if path.is_relative_to(root) and path.is_file() else None
+
+
+def _readable(uri: VideoUri) -> Path | None:
+    """The file, if it can be opened now: that it cannot must be known before an answer begins."""
+    with suppress(StorageError):
+        if (path := _inside(uri)) is not None and os.access(path, os.R_OK):
+            return path
+    return None
 
 
 def _clip_counts(session: Session, video_ids: Sequence[str]) -> dict[str, int]:

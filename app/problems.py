@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,6 +29,7 @@ from indexer.errors import CatalogUnusable
 from model.errors import HtavError
 
 MEDIA_TYPE = "application/problem+json"
+CLIENT_LEFT = 499  # nobody reads it; it tells the metrics apart
 STATUS = {
     "query_not_understood": 422,
     "unknown_video": 404,
@@ -221,6 +223,11 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     return problem_response(422, "invalid_request", detail, hint, instance=request.url.path, errors=errors)
 
 
+async def _on_client_left(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    """The client went away while its body was read."""
+    return Response(status_code=CLIENT_LEFT)
+
+
 class CrashBoundary:
     """The per-request boundary: a defect of ours ends one request, is logged whole, and tells the client nothing."""
 
@@ -251,6 +258,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HtavError, _on_htav_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(ClientDisconnect, _on_client_left)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -112,7 +112,7 @@ def serve(settings: Settings, *, worker: bool = True) -> None:
             timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         )
         server = Server(config, service)
-        _warn_if_open(settings, service)
+        _announce(settings, service, listener)
         child = WorkerProcess(settings) if worker else None
         if child is not None:
             child.start()
@@ -125,8 +125,8 @@ def serve(settings: Settings, *, worker: bool = True) -> None:
         raise failures[0]
 
 
-def _warn_if_open(settings: Settings, service: Service) -> None:
-    host, port = settings.host, settings.port
-    logger.info("listening", extra={"url": f"http://{host}:{port}", "pid": os.getpid()})
+def _announce(settings: Settings, service: Service, listener: socket.socket) -> None:
+    port = listener.getsockname()[1]  # the settings may leave the choice to the system
+    logger.info("listening", extra={"url": f"http://{settings.host}:{port}", "pid": os.getpid()})
     if not settings.loopback and not service.guard.active:
         logger.warning("anyone who can reach this address can search and delete: make a key with `htav key add`")

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from indexer.config import IndexSettings
+from model.children import ours_first
 
 RESTART_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 HEALTHY_S = 60.0
@@ -39,7 +40,7 @@ class WorkerProcess:
 
     def __init__(self, settings: IndexSettings, arguments: list[str] | None = None) -> None:
         self._arguments = arguments or command()
-        self._environment = environment(settings)
+        self._environment = ours_first(environment(settings))
         self._stop = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._keep, name="htav-worker", daemon=True)
@@ -62,8 +63,13 @@ class WorkerProcess:
         deaths = 0
         while not self._stop.is_set():
             # The child is the thread's: PDEATHSIG fires when the thread that forked ends, which outlives every child.
+            # Its session is its own, or Ctrl-C would reach it beside us and look like its death.
             self._process = subprocess.Popen(
-                self._arguments, env=self._environment, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent
+                self._arguments,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
             healthy = self._wait(HEALTHY_S)
             while healthy and not self._stop.is_set() and self._process.poll() is None:

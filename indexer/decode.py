@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from indexer.errors import IndexerError
 from indexer.sample import PART_S, Window, span_s
 from indexer.sandbox import LENGTHS
+from model.children import ours_first
 from model.media import SAMPLE_RATE, Probe
 
 MIN_CPU_S = 60.0
@@ -254,5 +255,5 @@ def _cause_of_death(child: subprocess.Popen[bytes]) -> FileFailed:
 def _environment() -> dict[str, str]:
     """No secrets for the child, one thread, and this very installation of the packages."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH") if name in os.environ}
-    here = str(Path(__file__).resolve().parents[1])
-    return kept | {"PYTHONPATH": here, "PYTHONUNBUFFERED": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return ours_first(kept) | threads | {"PYTHONUNBUFFERED": "1"}

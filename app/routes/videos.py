@@ -105,7 +105,7 @@ def change_video(video_id: VideoId, body: VideoPatch, service: ServiceDep) -> Vi
     operation_id="delete_video",
     dependencies=[deletes],
     status_code=204,
-    responses=documented(404),
+    responses=documented(404, 507),
     summary="Take a video out of the index",
 )
 def delete_video(

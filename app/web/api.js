@@ -45,6 +45,10 @@ async function problemOf(response) {
   });
 }
 
+/** The status that a media address answers with now; 0 where nothing answers. It carries its own permission. */
+export const statusOf = (address) =>
+  fetch(new URL(address, document.baseURI), { method: "HEAD", cache: "no-store" }).then((response) => response.status, () => 0);
+
 export const search = (body, signal) =>
   call("v1/search", { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" }, signal });
 export const similar = (videoId, limit, signal) => call(`v1/videos/${encodeURIComponent(videoId)}/similar?limit=${limit}`, { signal });

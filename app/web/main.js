@@ -32,6 +32,9 @@ function number(name) {
   return value === "" ? null : Number(value);
 }
 
+/** The moment at which a day begins where the user is. */
+const beginOf = (day) => new Date(`${day}T00:00`).toISOString();
+
 function filterOf() {
   const filter = {};
   const [shortest, longest] = [number("shortest"), number("longest")];
@@ -40,7 +43,7 @@ function filterOf() {
   const tags = form.elements.tags.value.split(",").map((tag) => tag.trim()).filter(Boolean);
   if (tags.length) filter.tags = tags;
   if (form.elements.path_prefix.value.trim()) filter.path_prefix = form.elements.path_prefix.value.trim();
-  if (form.elements.added_since.value) filter.added_at = { gte: `${form.elements.added_since.value}T00:00:00Z` };
+  if (form.elements.added_since.value) filter.added_at = { gte: beginOf(form.elements.added_since.value) };
   return filter;
 }
 
@@ -79,12 +82,23 @@ function keyForm() {
   return made;
 }
 
+function problemNotice(problem) {
+  if (!(problem instanceof Problem)) throw problem;
+  return notice(".error", problem.title, problem.hint, problem.status === 401 ? keyForm() : null);
+}
+
 function showProblem(problem) {
   byId("list").replaceChildren();
   byId("status").textContent = "";
   byId("more").hidden = true;
-  if (!(problem instanceof Problem)) throw problem;
-  byId("notices").replaceChildren(notice(".error", problem.title, problem.hint, problem.status === 401 ? keyForm() : null));
+  byId("notices").replaceChildren(problemNotice(problem));
+}
+
+/** What went wrong with "Show more" stands beside it: the results so far stay, and a video plays on. */
+function showNoMore(problem, body) {
+  const again = element("button", { type: "button", onclick: () => run(body) }, "Search again");
+  const changed = notice("", "The library has changed since this search", "Search again to see what is there now.", again);
+  byId("more-notices").replaceChildren(problem.code === "snapshot_retired" ? changed : problemNotice(problem));
 }
 
 function showNotices(answer) {
@@ -112,13 +126,14 @@ function showMore(answer, body) {
   more.hidden = !answer.next_cursor;
   more.onclick = async () => {
     more.disabled = true;
+    byId("more-notices").replaceChildren();
     try {
       const next = await search({ ...body, cursor: answer.next_cursor }, signal);
       byId("list").append(...next.results.map((result) => card(result, actions)));
       showStatus(next, body.query);
       showMore(next, body);
     } catch (problem) {
-      if (problem.name !== "AbortError") showProblem(problem);
+      if (problem.name !== "AbortError") showNoMore(problem, body);
     } finally {
       more.disabled = false;
     }
@@ -165,7 +180,7 @@ async function show(request, label, body) {
   pauseAll();
   [asked, explained] = [body ?? asked, null];
   form.classList.add("searched");
-  byId("notices").replaceChildren();
+  for (const id of ["notices", "more-notices"]) byId(id).replaceChildren();
   byId("status").textContent = "Searching…";
   byId("more").hidden = true;
   byId("list").replaceChildren(...skeletons(3));

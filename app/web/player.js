@@ -1,6 +1,14 @@
 // Plays one moment inside a card, stops at its end, and lets only one card sound at a time.
 
+import { statusOf } from "./api.js";
 import { element } from "./dom.js";
+
+const REFUSED = {
+  0: "The service does not answer.",
+  401: "The link to this video has expired. Search again to play it.",
+  404: "The video’s file is gone, or cannot be read.",
+  409: "The video is not ready to be played.",
+};
 
 let current = null;
 
@@ -27,11 +35,19 @@ function open(screen, moment, title) {
       video.pause();
     }
   });
-  const download = element("a", { href: address, download: "" }, "Download it");
-  video.addEventListener("error", () => screen.replaceChildren(element("p.unplayable", {}, "This browser cannot play the file. ", download)));
+  video.addEventListener("error", async () => {
+    const reason = whyNot(address, await statusOf(address));
+    if (video.isConnected) screen.replaceChildren(element("p.unplayable", {}, ...reason));
+  });
   video.src = `${address}#t=${moment.start_s}`;
   screen.replaceChildren(video);
   return video;
+}
+
+/** The player says only that it failed; what the address answers tells whether the file or the way to it is at fault. */
+function whyNot(address, status) {
+  if (status === 200) return ["This browser cannot play the file. ", element("a", { href: address, download: "" }, "Download it")];
+  return [REFUSED[status] ?? `The service does not send the file (status ${status}).`];
 }
 
 export function pauseAll() {

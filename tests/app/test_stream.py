@@ -18,6 +18,7 @@ from PIL import Image
 from app.media import excessive
 from indexer.decode import Decoder
 from tests.app.conftest import Library, Served, problem, until
+from tests.permissions import bound_by_permissions, open_to_all
 
 
 @pytest.fixture
@@ -234,12 +235,34 @@ def test_a_file_that_is_gone_or_replaced_by_a_link_out_is_not_served(
         green.symlink_to(secret)
         problem(mutable.client.get(address), 404, "file_gone")
         green.unlink()
+        green.symlink_to(green)
+        problem(mutable.client.get(address), 404, "file_gone")
+        green.unlink()
         os.mkfifo(green)
         problem(mutable.client.get(address), 404, "file_gone")
     finally:
         green.unlink(missing_ok=True)
         os.rename(aside, green)
     assert mutable.client.get(address).status_code == 200
+
+
+@pytest.mark.parametrize(("name", "closed"), [("green.mp4", "green.mp4"), ("red.mp4", "home")])
+def test_a_file_that_cannot_be_read_any_more_is_told_before_an_answer_begins(
+    mutable: Served, library: Library, video_ids: dict[str, str], name: str, closed: str
+) -> None:
+    open_to_all(mutable.settings.data_dir, write=True)
+    open_to_all(library.media)
+    address, client = f"/v1/videos/{video_ids[name]}", mutable.client
+    mode = (library.media / closed).stat().st_mode
+    (library.media / closed).chmod(0)
+    try:
+        with bound_by_permissions():
+            problem(client.get(f"{address}/stream"), 404, "file_gone")
+            problem(client.get(f"{address}/thumbnail"), 404, "file_gone")
+            assert client.head(f"{address}/stream").status_code == 404
+    finally:
+        (library.media / closed).chmod(mode)
+    assert client.get(f"{address}/stream").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -154,11 +154,20 @@ def test_a_sender_that_falls_silent_is_let_go(strict: Served) -> None:
     until(lambda: leftovers(strict) == [])
 
 
-def test_a_client_that_leaves_half_way_leaves_nothing(workshop: Served) -> None:
+def test_a_client_that_leaves_half_way_leaves_nothing_and_is_no_crash(
+    workshop: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    def left() -> float | None:
+        labels = {"method": "POST", "route": "/v1/videos", "status": "499"}
+        return workshop.service.metrics.registry.get_sample_value("htav_requests_total", labels)
+
+    before = left() or 0
     with socket.create_connection(("127.0.0.1", workshop.port), timeout=10) as connection:
         connection.sendall(HALF_AN_UPLOAD)
         until(lambda: len(leftovers(workshop)) == 1)
-    until(lambda: leftovers(workshop) == [])
+    until(lambda: left() == before + 1)
+    assert leftovers(workshop) == []
+    assert "crashed" not in caplog.text
 
 
 def test_what_a_killed_service_had_received_goes_when_the_next_one_starts(library: Library, tmp_path: Path) -> None:
@@ -217,6 +226,20 @@ def test_a_data_folder_that_lost_its_write_permission(library: Library, tmp_path
         assert "permissions" in str(body["hint"])
         kept.settings.data_dir.chmod(0o755)
         assert kept.client.post("/v1/search", json={"query": "a dog"}).status_code == 200
+
+
+def test_a_copy_that_cannot_be_reached_is_not_forgotten_by_a_purge(mutable: Served, video: bytes) -> None:
+    client = mutable.client
+    sent = client.post("/v1/videos", files={"file": ("a.mp4", video)}).json()
+    address, folder = f"/v1/videos/{sent['video_id']}", mutable.settings.uploads_dir / sent["video_id"]
+    open_to_all(mutable.settings.data_dir, write=True)
+    folder.chmod(0)
+    with bound_by_permissions():
+        problem(client.delete(address, params={"purge": "true"}), 507, "storage_error")
+    folder.chmod(0o755)
+    assert client.get(address).status_code == 200
+    assert client.delete(address, params={"purge": "true"}).status_code == 204
+    assert leftovers(mutable) == []
 
 
 @given(st.text(max_size=400))

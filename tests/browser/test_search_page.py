@@ -61,6 +61,33 @@ def test_a_moment_plays_from_its_start_and_stops_at_its_end(page: Page, address:
     assert end - 0.1 <= video.evaluate("video => video.currentTime") < end + 1.5
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (200, "This browser cannot play the file. Download it"),
+        (401, "The link to this video has expired. Search again to play it."),
+        (404, "The video’s file is gone, or cannot be read."),
+        (None, "The service does not answer."),
+    ],
+)
+def test_a_video_that_does_not_play_says_why(page: Page, address: str, status: int | None, said: str) -> None:
+    def answer(route: Route) -> None:
+        if status is None:
+            route.abort()
+        else:
+            route.fulfill(status=status, content_type="video/mp4", body="no video")
+
+    page.route("**/stream*", answer)
+    ask(page, address)
+    card = page.locator(".card", has_text="red")
+    card.locator(".moments button").first.click()
+    expect(card.locator(".unplayable")).to_have_text(said)
+    expect(card.get_by_role("link")).to_have_count(1 if status == 200 else 0)
+    page.unroute("**/stream*")
+    card.locator(".moments button").first.click()
+    expect(card.locator("video")).to_have_js_property("error", None)
+
+
 def test_why_draws_a_row_for_each_word(page: Page, address: str) -> None:
     ask(page, address)
     card = page.locator(".card", has_text="red")
@@ -96,6 +123,19 @@ def test_filters_narrow_the_answer_and_can_be_cleared(page: Page, address: str) 
     expect(page.locator(".card h3")).to_have_text(["1.red"])
     page.get_by_role("button", name="Clear filters").click()
     expect(page.locator(".card h3")).to_have_count(3)
+
+
+def test_added_since_means_the_day_of_the_user(page: Page, address: str) -> None:
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Emulation.setTimezoneOverride", {"timezoneId": "Pacific/Auckland"})
+    ask(page, address)
+    page.get_by_role("button", name="Filters").click()
+    with page.expect_request("**/v1/search") as asked:
+        page.get_by_label("Added since").fill("2026-07-01")
+        page.get_by_label("Added since").press("Tab")
+    assert asked.value.post_data_json["filter"] == {"added_at": {"gte": "2026-06-30T12:00:00.000Z"}}
+    answer = asked.value.response()
+    assert answer is not None and answer.status == 200
 
 
 def test_one_modality_always_stays_chosen(page: Page, address: str) -> None:
@@ -154,6 +194,60 @@ def test_an_answer_that_comes_after_another_query_is_not_shown(page: Page, addre
     chart = page.locator(".why svg").first
     expect(chart).to_be_visible()
     assert "".join(chart.locator("text.word").all_text_contents()).replace("#", "") == "greengrass"
+
+
+def ask_for_one(page: Page, address: str) -> None:
+    """A page of one result, so that there is more to show."""
+    page.goto(address)
+    page.locator("select[name=limit]").evaluate("limit => limit.prepend(new Option('1', '1', true, true))")
+    page.get_by_role("searchbox").fill("a red room")
+    page.keyboard.press("Enter")
+    expect(page.locator(".card h3")).to_have_count(1)
+
+
+FULL = {"status": 503, "code": "queue_full", "detail": "Too many searches wait."}
+RETIRED = {"status": 410, "code": "snapshot_retired", "detail": "Gone.", "hint": "Ask again without a cursor."}
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (FULL, "Too many searches wait.Try again in 3 s."),
+        (RETIRED, "The library has changed since this searchSearch again to see what is there now.Search again"),
+        (None, "The service does not answer"),
+    ],
+)
+def test_more_that_cannot_be_shown_leaves_what_is_there(
+    page: Page, address: str, problem: dict[str, object] | None, said: str
+) -> None:
+    def refuse(route: Route) -> None:
+        if not route.request.post_data_json.get("cursor"):
+            route.fallback()
+        elif problem is None:
+            route.abort()
+        else:
+            headers = {"Retry-After": "3"} if problem is FULL else {}
+            route.fulfill(status=int(str(problem["status"])), headers=headers, json=problem)
+
+    ask_for_one(page, address)
+    page.locator(".moments button").first.click()
+    page.route("**/v1/search", refuse)
+    more = page.get_by_role("button", name="Show more")
+    more.click()
+    told = page.locator("#more-notices .notice")
+    expect(told).to_contain_text(said)
+    expect(page.locator(".card video")).to_be_visible()
+    expect(page.locator("#status")).to_contain_text("1 result")
+    expect(more).to_be_enabled()
+    page.unroute("**/v1/search")
+    if problem is RETIRED:
+        told.get_by_role("button", name="Search again").click()
+        expect(page.locator(".card video")).to_have_count(0)
+    else:
+        more.click()
+        expect(page.locator(".card h3")).to_have_count(2)
+    expect(told).to_have_count(0)
+    expect(more).to_be_enabled()
 
 
 def test_everything_can_be_reached_by_keyboard(page: Page, address: str) -> None:

