@@ -38,13 +38,17 @@ def index_paths(
     *,
     retry: bool = False,
     owner: bool = True,
+    revive: bool = True,
 ) -> IndexReport:
-    """Index files and folders now, as a job of its own. `owner`: the paths may become media roots."""
+    """Index files and folders now, as a job of its own. `owner`: the paths may become media roots.
+
+    `revive`: naming a file asks for it, also if its video was deleted before.
+    """
     catalog = Catalog.open(settings)
     try:
         named = check_paths(catalog, settings, paths, owner=owner, retry=retry)  # refuse before there is a job
         bury_the_dead(catalog, settings)
-        job_id = jobs.submit(catalog, named, retry=retry, options={"owner": owner})
+        job_id = jobs.submit(catalog, named, retry=retry, options={"owner": owner, "revive": revive})
         lease = jobs.claim(catalog, settings, job_id)
         if lease is None:  # a worker was faster
             return _watch(catalog, job_id)
@@ -69,7 +73,9 @@ def run_job(
     try:
         with indexing(settings.data_dir, lease, listeners):
             run = Run(lease, settings, catalog, retriever, listeners)
-            return run.go(job.paths, retry=bool(job.options.get("retry")), owner=bool(job.options.get("owner")))
+            asked_at = job.created_at if job.options.get("revive", True) else None
+            retry, owner = bool(job.options.get("retry")), bool(job.options.get("owner"))
+            return run.go(job.paths, retry=retry, owner=owner, asked_at=asked_at)
     except (StorageError, PathRefused) as err:
         lease.abort(err.code, str(err))
         raise

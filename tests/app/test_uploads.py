@@ -102,6 +102,21 @@ def test_a_deleted_upload_comes_back_when_it_is_sent_again(
     assert leftovers(mutable) == []
 
 
+def test_an_upload_that_is_deleted_before_its_turn_stays_deleted(
+    mutable: Served, video: bytes, tiny_checkpoint: Path
+) -> None:
+    """Also one that had been deleted and was sent again: from then on it is there to be deleted."""
+    client = mutable.client
+    for _ in range(2):
+        body = client.post("/v1/videos", files={"file": ("wrong.mp4", video)}).json()
+        address = f"/v1/videos/{body['video_id']}"
+        assert client.get(address).json()["state"] == "queued"
+        assert client.delete(address).status_code == 204
+        index(mutable, tiny_checkpoint)
+        assert client.get(f"/v1/index-jobs/{body['job_id']}").json()["state"] == "done"
+        problem(client.get(address), 404, "unknown_video")
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "page.html", "video", "clip.mp4.exe", ""])
 def test_a_name_that_is_no_media_file_is_refused(workshop: Served, name: str, video: bytes) -> None:
     response = workshop.client.post("/v1/videos", files={"file": (name or "x", video)})
