@@ -117,6 +117,18 @@ def test_an_upload_that_is_deleted_before_its_turn_stays_deleted(
         problem(client.get(address), 404, "unknown_video")
 
 
+def test_the_copy_of_a_deleted_upload_can_still_be_purged(mutable: Served, video: bytes) -> None:
+    client = mutable.client
+    address = f"/v1/videos/{client.post('/v1/videos', files={'file': ('a.mp4', video)}).json()['video_id']}"
+    assert client.delete(address).status_code == 204
+    problem(client.delete(address), 404, "unknown_video")
+    assert len(leftovers(mutable)) == 1
+    assert client.delete(address, params={"purge": "true"}).status_code == 204
+    assert leftovers(mutable) == []
+    problem(client.delete(address, params={"purge": "true"}), 404, "unknown_video")
+    problem(client.get(address), 404, "unknown_video")
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "page.html", "video", "clip.mp4.exe", ""])
 def test_a_name_that_is_no_media_file_is_refused(workshop: Served, name: str, video: bytes) -> None:
     response = workshop.client.post("/v1/videos", files={"file": (name or "x", video)})
