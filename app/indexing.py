@@ -75,8 +75,19 @@ def _remembered(catalog: Catalog, scope: Scope, absolute: bool) -> list[Path]:
         return [file_path(root, "") for root in session.scalars(query)]
 
 
-def job_out(catalog: Catalog, job: Job) -> JobOut:
-    """A job with its progress and the files that failed in it."""
+def job_out(catalog: Catalog, job_id: str) -> JobOut:
+    return jobs_out(catalog, [jobs.get(catalog, job_id)])[0]
+
+
+def jobs_out(catalog: Catalog, rows: Sequence[Job]) -> list[JobOut]:
+    """Jobs with their progress and the files that failed in them."""
+    with catalog.session() as session:  # once: a job may have thousands of paths
+        roots = [Path(root) for root in session.scalars(select(MediaRoot.path))]
+    innermost_first = sorted(roots, key=lambda root: -len(root.parts))
+    return [_out(catalog, job, innermost_first) for job in rows]
+
+
+def _out(catalog: Catalog, job: Job, roots: Sequence[Path]) -> JobOut:
     states = jobs.file_states(catalog, job.id)
     total, settled = sum(states.values()), sum(count for state, count in states.items() if is_settled(state))
     finished = job.state in jobs.FINISHED
@@ -84,7 +95,7 @@ def job_out(catalog: Catalog, job: Job) -> JobOut:
         id=job.id,
         kind=job.kind,
         state=job.state.value,
-        paths=[_relative(catalog, path) for path in job.paths],
+        paths=[_relative(Path(path), roots) for path in job.paths],
         counts=job.counts,
         progress=1.0 if finished else round(settled / total, 4) if total else 0.0,
         snapshot=job.snapshot_id,
@@ -117,11 +128,7 @@ def _failed(catalog: Catalog, job_id: str) -> list[FileProblem]:
         ]
 
 
-def _relative(catalog: Catalog, path: str) -> str:
-    """Absolute paths are the owner's business: clients see them relative to their media root."""
-    with catalog.session() as session:
-        roots = [Path(root) for root in session.scalars(select(MediaRoot.path))]
-    for root in sorted(roots, key=lambda root: -len(root.parts)):
-        if Path(path).is_relative_to(root):
-            return Path(path).relative_to(root).as_posix()
-    return Path(path).name or "."
+def _relative(path: Path, roots: Sequence[Path]) -> str:
+    """Absolute paths are the owner's business: clients see them relative to their media root, the innermost."""
+    root = next((root for root in roots if path.is_relative_to(root)), None)
+    return path.relative_to(root).as_posix() if root else path.name or "."

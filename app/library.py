@@ -92,17 +92,17 @@ class Library:
 
     def delete(self, settings: IndexSettings, video_id: str, *, purge: bool) -> None:
         """Hide the video at once; `htav gc` gives its space back. A user's file is never touched, an uploaded copy only
-        with `purge`."""
-        copies: list[Path] = []
+        with `purge`, which may also follow a deletion without it."""
+        uploads = settings.uploads_dir.resolve()
         with self.catalog.transaction() as session:
-            video = _get(session, video_id)
+            video = _get(session, video_id, deleted=purge)
+            mine = [uri for uri in video.uris if purge and Path(uri.root.path).resolve() == uploads]
+            if video.state is VideoState.DELETED and not mine:
+                raise _unknown(video_id)
             video.state, video.deleted_at = VideoState.DELETED, now()
-            if purge:
-                uploads = settings.uploads_dir.resolve()
-                mine = [uri for uri in video.uris if Path(uri.root.path).resolve() == uploads]
-                copies = [path for uri in mine if (path := _inside(uri)) is not None]
-                for uri in mine:
-                    video.uris.remove(uri)
+            copies = [path for uri in mine if (path := _inside(uri)) is not None]
+            for uri in mine:
+                video.uris.remove(uri)
         for path in copies:
             path.unlink(missing_ok=True)
 
@@ -128,11 +128,16 @@ class Library:
         return _out(video, _clip_counts(session, [video.id]).get(video.id, 0))
 
 
-def _get(session: Session, video_id: str) -> Video:
+def _get(session: Session, video_id: str, *, deleted: bool = False) -> Video:
+    """The video; one that was deleted only where the caller can do something with it."""
     video = session.get(Video, video_id)
-    if video is None or video.state is VideoState.DELETED:
-        raise UnknownVideo(f"There is no video {video_id}.", "GET /v1/videos lists the videos.")
+    if video is None or (video.state is VideoState.DELETED and not deleted):
+        raise _unknown(video_id)
     return video
+
+
+def _unknown(video_id: str) -> UnknownVideo:
+    return UnknownVideo(f"There is no video {video_id}.", "GET /v1/videos lists the videos.")
 
 
 def _present(video: Video) -> list[VideoUri]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 
 from app.config import Settings
 from app.engine import Engine, Terms
@@ -24,7 +24,7 @@ from app.security import Guard
 from app.telemetry import Metrics
 from app.thumbnails import Thumbnails
 from app.uploads import clear_leftovers
-from indexer.catalog import Catalog, FileFailure, Video
+from indexer.catalog import Catalog, FileFailure, Video, VideoState
 from indexer.errors import IndexUnusable, NothingIndexed
 from indexer.snapshot import CurrentSnapshot, Snapshot
 from model.errors import HtavError
@@ -126,9 +126,14 @@ class Service:
             return None
 
     def count_files(self) -> None:
-        """Bring the gauge of files by state up to date; only /metrics asks for it."""
+        """Bring the gauge of files by state up to date; only /metrics asks for it.
+
+        A file that failed once its content was known is there as a failure and as a failed video; it counts once.
+        """
+        told = exists().where(FileFailure.video_id == Video.id, FileFailure.code.is_not(None))
+        states = select(Video.state, func.count()).where(~((Video.state == VideoState.FAILED) & told))
         with self.catalog.session() as session:
-            videos = session.execute(select(Video.state, func.count()).group_by(Video.state)).all()
+            videos = session.execute(states.group_by(Video.state)).all()
             failures = session.execute(select(FileFailure.code, func.count()).group_by(FileFailure.code)).all()
         self.metrics.index_files.clear()
         for state, count in videos:

@@ -27,7 +27,7 @@ from starlette.concurrency import run_in_threadpool
 from app.problems import BadRequest, BodyTooLarge, RequestTimeout, Unprocessable
 from app.schemas import UploadAccepted
 from indexer import jobs
-from indexer.catalog import Catalog, Video, VideoUri, media_root, video_id
+from indexer.catalog import Catalog, Video, VideoState, VideoUri, media_root, video_id
 from indexer.config import IndexSettings
 from indexer.feed import content_hash
 from indexer.scan import MEDIA_SUFFIXES
@@ -236,6 +236,8 @@ def accept(received: Received, settings: IndexSettings, catalog: Catalog) -> Upl
             session.add(video)
         elif received.title:
             video.title = received.title
+        if video.state is VideoState.DELETED:  # sending it again asks for it, and what waits may be deleted
+            video.state, video.deleted_at = VideoState.QUEUED, None
         if not any((uri.root_id, uri.path) == (root.id, relative) for uri in video.uris):
             row = VideoUri(root_id=root.id, path=relative, size=status.st_size, mtime_ns=status.st_mtime_ns)
             video.uris.append(row)

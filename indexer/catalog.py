@@ -30,7 +30,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from indexer.config import IndexSettings
 from indexer.errors import CatalogUnusable, DataFolderUnusable, InsufficientStorage, PathRefused
-from indexer.pairing import check_pair
+from indexer.pairing import check_pair, follow_uploads
 from indexer.space import HINT
 from indexer.tables import (
     HIDDEN,
@@ -112,6 +112,8 @@ class Catalog:
                 upgrade(engine)
             with catalog.session() as session:
                 check_pair(settings, engine.url, session)
+            with catalog.transaction() as session:
+                follow_uploads(settings, session)
         except CatalogUnusable:
             catalog.close()
             raise

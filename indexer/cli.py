@@ -137,7 +137,7 @@ def retry(as_json: AsJson = False) -> None:
         _finish(IndexReport(), as_json)
         return
     with _progress() as reporter:
-        _finish(index_paths(paths, settings, _retriever(settings), reporter, retry=True), as_json)
+        _finish(index_paths(paths, settings, _retriever(settings), reporter, retry=True, revive=False), as_json)
 
 
 @commands.command()
@@ -191,7 +191,7 @@ def reindex(as_json: AsJson = False) -> None:
     if not paths:
         raise NothingIndexed("There is nothing to index again.", "Run `htav index FOLDER` first.")
     with _progress() as reporter:
-        _finish(index_paths(paths, settings, _retriever(settings), reporter), as_json)
+        _finish(index_paths(paths, settings, _retriever(settings), reporter, revive=False), as_json)
 
 
 def _settings() -> "IndexSettings":

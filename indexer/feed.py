@@ -40,6 +40,7 @@ class Work:
     waiting: int = 0  # clips decoded and not committed
     problem: tuple[str, str] | None = None
     failed: FileFailed | None = None
+    deleted: bool = False  # while we worked on it: that holds, and what was written of it is for `gc`
     followers: list[Task] = field(default_factory=list)
 
 

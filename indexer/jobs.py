@@ -116,12 +116,16 @@ def retry(catalog: Catalog, job_id: str) -> str:
         job = _get(session, job_id)
         query = select(JobFile).where(JobFile.job_id == job_id)
         known = session.scalars(query).all()
-        failed = [file for file in known if file.state not in (VideoState.READY, VideoState.PARTIAL)]
+        done = (VideoState.READY, VideoState.PARTIAL, VideoState.DELETED)
+        failed = [file for file in known if file.state not in done]
         for file in failed:
             failures.clear(session, file.root_id, file.path)
-        whole = job.state in (JobState.FAILED, JobState.CANCELLED) or not known
-        paths: Sequence[str | Path] = job.paths if whole else [file.file_path for file in failed]
-        return enqueue(session, paths, kind=job.kind, options={**job.options, "retry": True, "retry_of": job_id})
+        options = {**job.options, "retry": True, "retry_of": job_id}
+        if job.state in (JobState.FAILED, JobState.CANCELLED) or not known:
+            return enqueue(session, job.paths, kind=job.kind, options=options)
+        # one of them whose video was deleted since is named here and asked for by nobody
+        paths = [file.file_path for file in failed]
+        return enqueue(session, paths, kind=job.kind, options={**options, "revive": False})
 
 
 def _get(session: Session, job_id: str) -> Job:

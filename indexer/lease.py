@@ -99,7 +99,7 @@ class Lease:
             file = open_session.get_one(JobFile, file_id)
             file.state, file.in_hand, file.progress = state, False, 1.0
             file.video_id = video_id or file.video_id
-            if state in (VideoState.READY, VideoState.PARTIAL):
+            if state in (VideoState.READY, VideoState.PARTIAL, VideoState.DELETED):
                 failures.clear(open_session, file.root_id, file.path)
             data = {"path": file.path, "state": state, "video_id": file.video_id, **(detail or {})}
             note(open_session, job.id, "file", data)

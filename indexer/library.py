@@ -11,6 +11,7 @@ reads a file's content; nothing here decodes.
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -43,11 +44,14 @@ PARTIAL_CODES = frozenset({"truncated", "audio_decode_failed", "decode_failed", 
 
 @dataclass
 class Task:
-    """A file that may need work. `content_hash` is known when only the model is new or a run was interrupted."""
+    """A file that may need work. `content_hash` is known when only the model is new or a run was interrupted.
+
+    `asked_at` is when somebody asked for this very file; None when it is met in a folder.
+    """
 
     root_id: int
     found: Found
-    asked: bool
+    asked_at: datetime | None
     content_hash: str | None = None
     alone: bool = False
     file_id: int = 0  # of the job's row for it
@@ -74,6 +78,7 @@ class Ruling(Enum):
     WORK = "work"
     UNCHANGED = "unchanged"
     DUPLICATE = "duplicate"
+    DELETED = "deleted"
 
 
 class Library:
@@ -96,8 +101,13 @@ class Library:
         with self.catalog.session() as session:
             return bool(_below(session, scopes))
 
-    def compare(self, scopes: Sequence[Scope], found: Sequence[Found], *, retry: bool = False) -> Comparison:
-        """Sort the files by what can be said without opening them, and bring back what had been missing."""
+    def compare(
+        self, scopes: Sequence[Scope], found: Sequence[Found], *, retry: bool, asked_at: datetime | None
+    ) -> Comparison:
+        """Sort the files by what can be said without opening them, and bring back what had been missing.
+
+        `asked_at` is when the files among the scopes were asked for, if anybody did.
+        """
         result = Comparison()
         with self.catalog.transaction() as session:
             ids = {root: media_root(session, root).id for root in {one.root for one in found}}
@@ -105,10 +115,10 @@ class Library:
             uris = {(uri.root_id, uri.path): uri for uri in session.scalars(select(VideoUri))} if found else {}
             videos = {video.id: video for video in session.scalars(select(Video))} if uris else {}
             complete = self._complete(session, videos.values())
-            asked = {(scope.root, scope.path) for scope in scopes if scope.is_file}
+            named = {(scope.root, scope.path) for scope in scopes if scope.is_file}
             _forget_long_paths(session, scopes)
             for one in found:
-                task = Task(ids[one.root], one, (one.root, one.path) in asked)
+                task = Task(ids[one.root], one, asked_at if (one.root, one.path) in named else None)
                 uri = uris.get((task.root_id, one.path))
                 if retry:
                     failures.clear(session, task.root_id, one.path)
@@ -124,12 +134,12 @@ class Library:
         """File the content under its video, made if new, and say whether there is anything to encode."""
         with self.catalog.transaction() as session:
             identity = video_id(content_hash)
-            video = session.get(Video, identity)
+            video = session.get(Video, identity, with_for_update=True)
             if video is None:
                 video = Video(id=identity, content_hash=content_hash, title=Path(task.found.path).stem)
                 session.add(video)
-            if video.state is VideoState.DELETED and not task.asked:
-                return Ruling.UNCHANGED
+            if _stays_deleted(video, task):
+                return Ruling.DELETED
             if video.state is VideoState.DELETED:
                 video.state, video.deleted_at = VideoState.QUEUED, None
             is_copy = self._attach(session, task, video)
@@ -167,10 +177,10 @@ class Library:
     ) -> None:
         """A file with the size and time it had before."""
         uri.missing_since = None
-        if complete and video.state is not VideoState.DELETED:
-            _restore(video)
+        if _stays_deleted(video, task):
             result.unchanged += 1
-        elif video.state is VideoState.DELETED and not task.asked:
+        elif complete and video.state is not VideoState.DELETED:
+            _restore(video)
             result.unchanged += 1
         else:
             task.content_hash = video.content_hash
@@ -210,6 +220,19 @@ class Library:
             counts = counts.where(Clip.video_id.in_(known))
         have = {row[0]: row[1] for row in session.execute(counts)} if known else {}
         return {one for one, length in known.items() if length and have.get(one, 0) == len(clip_windows(length))}
+
+
+def undeleted(session: Session, identity: str) -> Video | None:
+    """A known video, nobody else's to change in this transaction; None if it was deleted."""
+    video = session.get_one(Video, identity, with_for_update=True)
+    return None if video.state is VideoState.DELETED else video
+
+
+def _stays_deleted(video: Video, task: Task) -> bool:
+    """Only who has asked for the file since its video was deleted brings it back."""
+    if video.state is not VideoState.DELETED:
+        return False
+    return task.asked_at is None or (video.deleted_at is not None and video.deleted_at >= task.asked_at)
 
 
 def _restore(video: Video) -> None:

@@ -12,7 +12,7 @@ from indexer.config import IndexSettings
 from indexer.errors import CatalogUnusable
 from indexer.segments import segment_path
 from indexer.snapshot_files import pointer_path, snapshot_folders
-from indexer.tables import Clip, Segment, SnapshotRow
+from indexer.tables import Clip, MediaRoot, Segment, SnapshotRow, VideoUri, file_path
 
 
 def check_pair(settings: IndexSettings, url: URL, session: Session) -> None:
@@ -43,3 +43,19 @@ def _is_pair(settings: IndexSettings, session: Session) -> bool:
         return True
     inside = settings.database_url is None
     return not published and (inside or not session.scalar(select(exists(select(Clip.id)))))
+
+
+def follow_uploads(settings: IndexSettings, session: Session) -> None:
+    """Point the media root of the uploads at the data folder, if they have moved with it: a root is an absolute path.
+
+    Nothing but uploads lies there, each in a folder of its video's id: a root that has one of them is theirs.
+    """
+    folder = settings.uploads_dir.resolve()
+    roots = {file_path(root.path): root for root in session.scalars(select(MediaRoot))}
+    if folder in roots or not folder.is_dir():
+        return
+    for root in (root for path, root in roots.items() if path.name == folder.name):
+        names = session.scalars(select(VideoUri.path).where(VideoUri.root_id == root.id))
+        if any(file_path(str(folder), name).is_file() for name in names):
+            root.path = str(folder)
+            return

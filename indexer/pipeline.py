@@ -38,13 +38,17 @@ def index_paths(
     *,
     retry: bool = False,
     owner: bool = True,
+    revive: bool = True,
 ) -> IndexReport:
-    """Index files and folders now, as a job of its own. `owner`: the paths may become media roots."""
+    """Index files and folders now, as a job of its own. `owner`: the paths may become media roots.
+
+    `revive`: naming a file asks for it, also if its video was deleted before.
+    """
     catalog = Catalog.open(settings)
     try:
         named = check_paths(catalog, settings, paths, owner=owner, retry=retry)  # refuse before there is a job
         bury_the_dead(catalog, settings)
-        job_id = jobs.submit(catalog, named, retry=retry, options={"owner": owner})
+        job_id = jobs.submit(catalog, named, retry=retry, options={"owner": owner, "revive": revive})
         lease = jobs.claim(catalog, settings, job_id)
         if lease is None:  # a worker was faster
             return _watch(catalog, job_id)
@@ -67,9 +71,13 @@ def run_job(
     job = jobs.get(catalog, lease.job_id)
     listeners = Reporters([DatabaseReporter(lease), reporter or NullReporter()])
     try:
-        with indexing(settings.data_dir, lease, listeners):
+        with indexing(settings.data_dir, lease, listeners) as wanted:
+            if not wanted:
+                return _cancelled(lease, listeners)
             run = Run(lease, settings, catalog, retriever, listeners)
-            return run.go(job.paths, retry=bool(job.options.get("retry")), owner=bool(job.options.get("owner")))
+            asked_at = job.created_at if job.options.get("revive", True) else None
+            retry, owner = bool(job.options.get("retry")), bool(job.options.get("owner"))
+            return run.go(job.paths, retry=retry, owner=owner, asked_at=asked_at)
     except (StorageError, PathRefused) as err:
         lease.abort(err.code, str(err))
         raise
@@ -95,11 +103,14 @@ def _interrupted(lease: Lease) -> None:
 
 
 @contextmanager
-def indexing(data_dir: Path, lease: Lease, reporter: Reporter) -> Iterator[None]:
-    """One run at a time for a data folder; others wait, alive. The lock ends with the process, however it ends."""
+def indexing(data_dir: Path, lease: Lease, reporter: Reporter) -> Iterator[bool]:
+    """One run at a time for a data folder; others wait, alive. The lock ends with the process, however it ends.
+
+    Gives whether the job is still wanted: one that is cancelled while it waits has its turn no more.
+    """
     with (data_dir / "indexing.lock").open("a") as lock:
-        waits = False
-        while True:
+        waits, wanted = False, True
+        while wanted:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
@@ -107,9 +118,17 @@ def indexing(data_dir: Path, lease: Lease, reporter: Reporter) -> Iterator[None]
                 if not waits:
                     reporter.note("Another run is indexing into this data folder; waiting for it to end.")
                 waits = True
-                lease.heartbeat()
                 time.sleep(WATCH_JOB_S)
-        yield
+                wanted = lease.heartbeat()
+        yield wanted
+
+
+def _cancelled(lease: Lease, reporter: Reporter) -> IndexReport:
+    """The end of a job that was cancelled before it began."""
+    report = IndexReport(lease.job_id, cancelled=True)
+    lease.cancelled({})
+    reporter.finished(report)
+    return report
 
 
 def _watch(catalog: Catalog, job_id: str) -> IndexReport:

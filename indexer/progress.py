@@ -11,10 +11,9 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from indexer.failures import is_settled
 from indexer.jobs import Lease
 from indexer.tables import VideoState
-
-SETTLED = (VideoState.READY, VideoState.PARTIAL, VideoState.FAILED, VideoState.MISSING)
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ class RichReporter(NullReporter):
         self.progress.update(self.bar, total=pending, completed=0, description="indexing")
 
     def file(self, event: FileEvent) -> None:
-        if event.state in SETTLED:
+        if is_settled(event.state):
             self.progress.advance(self.bar)
         if event.state is VideoState.FAILED:
             self.console.print(f"[red]failed[/red] {event.uri}: {event.message} ({event.code})", highlight=False)

@@ -23,7 +23,7 @@ from indexer.encode import encode
 from indexer.errors import NothingToIndex
 from indexer.feed import Decoded, Ended, Event, Feed, Hashed, Probed, Unreadable, Work
 from indexer.jobs import Lease
-from indexer.library import Library, Ruling, Task
+from indexer.library import Library, Ruling, Task, undeleted
 from indexer.progress import Failure, FileEvent, IndexReport, Reporter
 from indexer.publish import publish
 from indexer.sample import plan
@@ -63,7 +63,7 @@ class Run:
         self.batch: list[tuple[Work, DecodedClip]] = []
         self.beat_at = self.publish_at = 0.0
 
-    def go(self, paths: Sequence[str | Path], *, retry: bool, owner: bool) -> IndexReport:
+    def go(self, paths: Sequence[str | Path], *, retry: bool, owner: bool, asked_at: datetime | None) -> IndexReport:
         started = time.monotonic()
         roots = self.library.roots()
         find = resolve_again if retry else resolve
@@ -73,7 +73,7 @@ class Run:
             raise NothingToIndex("There are no media files in what was given.", "Name a folder with videos in it.")
         # a job taken over has forgiven its files before: what they have cost it since must end it
         forgiving = retry and not self.lease.files()
-        comparison = self.library.compare(scopes, found, retry=forgiving)
+        comparison = self.library.compare(scopes, found, retry=forgiving, asked_at=asked_at)
         counts = self.report.counts
         counts.found, counts.unchanged = len(found), comparison.unchanged
         self.report.failed += [failure for _, failure in comparison.failed]
@@ -203,8 +203,7 @@ class Run:
             return
         ruling = self.library.decide(task, content_hash)
         if ruling is not Ruling.WORK:
-            self._count(ruling)
-            self._settled(task, VideoState.READY, identity)
+            self._needs_nothing(task, ruling, identity)
             return
         with self.catalog.session() as session:
             ours = session.get_one(Video, identity).state not in SEARCHABLE
@@ -269,7 +268,10 @@ class Run:
 
     def _complete(self, session: Session, work: Work) -> None:
         """Write what is known of the video now, and settle the file."""
-        video, seen = session.get_one(Video, work.video_id), work.seen
+        video, seen = undeleted(session, work.video_id), work.seen
+        if video is None:
+            work.deleted = True
+            return
         assert seen is not None and work.expected is not None
         beyond = Clip.fingerprint == self.retriever.fingerprint, Clip.ordinal >= work.expected
         session.execute(delete(Clip).where(Clip.video_id == work.video_id, *beyond))
@@ -285,13 +287,14 @@ class Run:
     def _completed(self, work: Work, share: float) -> None:
         self.in_progress.pop(work.video_id)
         self.report.media_s += work.duration_s * share
-        if work.problem:
-            self.report.counts.partial += 1
+        if work.deleted:
+            self._needs_nothing(work.task, Ruling.DELETED, work.video_id)
         else:
-            self.report.counts.encoded += 1
-        state = VideoState.PARTIAL if work.problem else VideoState.READY
-        code, message = work.problem or (None, None)
-        self.reporter.file(FileEvent(work.task.file_id, work.task.uri, state, 1.0, code, message))
+            state = VideoState.PARTIAL if work.problem else VideoState.READY
+            self.report.counts.partial += state is VideoState.PARTIAL
+            self.report.counts.encoded += state is VideoState.READY
+            code, message = work.problem or (None, None)
+            self.reporter.file(FileEvent(work.task.file_id, work.task.uri, state, 1.0, code, message))
         for task in work.followers:
             self._identified(task, task.content_hash or "")
 
@@ -306,7 +309,7 @@ class Run:
         if again:
             self.to_hash.append(work.task)
         for task in work.followers:
-            if again or failure.code in NOT_CHARGED:
+            if again or work.deleted or failure.code in NOT_CHARGED:
                 self.to_hash.append(task)
             else:
                 self._fail(task, failure)
@@ -317,27 +320,38 @@ class Run:
             self._settled(task, VideoState.MISSING, None)
             self.report.counts.found -= 1
             return False
-        one, charge = task.found, failure.code not in NOT_CHARGED
         with self.catalog.transaction() as session:
-            attempts = failures.record(
-                session, task.root_id, one.path, failure.code, failure.message,
-                size=one.size, mtime_ns=one.mtime_ns, video_id=work.video_id if work else None, charge=charge,
-            )  # fmt: skip
-            again = failure.code in RETRY_NOW and attempts < self.settings.max_attempts
-            state = VideoState.QUEUED if again else VideoState.FAILED
-            if work is not None and work.state_is_ours:
-                video = session.get_one(Video, work.video_id)
-                video.state, video.code, video.message = state, failure.code, failure.message
-            if again:
-                self.lease.move(task.file_id, state, progress=0.0, session=session)
-            else:
-                detail = {"code": failure.code, "message": failure.message, "attempts": attempts}
-                identity = work.video_id if work else None
-                self.lease.settle(task.file_id, state, identity, detail=detail, session=session)
+            state, attempts = self._record(session, task, failure, work)
+        if work is not None and work.deleted:
+            self._needs_nothing(task, Ruling.DELETED, work.video_id)
+            return False
         self.reporter.file(FileEvent(task.file_id, task.uri, state, 0.0, failure.code, failure.message))
-        if not again:
+        if state is VideoState.FAILED:
             self.report.failed.append(Failure(task.uri, failure.code, failure.message, attempts))
-        return again
+        return state is VideoState.QUEUED
+
+    def _record(self, session: Session, task: Task, failure: FileFailed, work: Work | None) -> tuple[VideoState, int]:
+        """Write a failure into the catalog; returns the file's state now and its attempts so far."""
+        video = undeleted(session, work.video_id) if work else None
+        if work is not None and video is None:
+            work.deleted = True
+            return VideoState.DELETED, 0
+        one, charge = task.found, failure.code not in NOT_CHARGED
+        identity = work.video_id if work else None
+        attempts = failures.record(
+            session, task.root_id, one.path, failure.code, failure.message,
+            size=one.size, mtime_ns=one.mtime_ns, video_id=identity, charge=charge,
+        )  # fmt: skip
+        again = failure.code in RETRY_NOW and attempts < self.settings.max_attempts
+        state = VideoState.QUEUED if again else VideoState.FAILED
+        if work is not None and video is not None and work.state_is_ours:
+            video.state, video.code, video.message = state, failure.code, failure.message
+        if again:
+            self.lease.move(task.file_id, state, progress=0.0, session=session)
+        else:
+            detail = {"code": failure.code, "message": failure.message, "attempts": attempts}
+            self.lease.settle(task.file_id, state, identity, detail=detail, session=session)
+        return state, attempts
 
     # ---- small things ------------------------------------------------------------------------------------------------
 
@@ -348,18 +362,19 @@ class Run:
 
     def _move(self, session: Session, work: Work, state: VideoState, progress: float) -> None:
         self.lease.move(work.task.file_id, state, progress=progress, session=session)
-        if work.state_is_ours:
-            session.get_one(Video, work.video_id).state = state
+        if work.state_is_ours and (video := undeleted(session, work.video_id)) is not None:
+            video.state = state
 
     def _settled(self, task: Task, state: VideoState, identity: str | None) -> None:
         self.lease.settle(task.file_id, state, identity)
         self.reporter.file(FileEvent(task.file_id, task.uri, state, 1.0))
 
-    def _count(self, ruling: Ruling) -> None:
+    def _needs_nothing(self, task: Task, ruling: Ruling, identity: str) -> None:
         if ruling is Ruling.DUPLICATE:
             self.report.counts.duplicate += 1
         else:
             self.report.counts.unchanged += 1
+        self._settled(task, VideoState.DELETED if ruling is Ruling.DELETED else VideoState.READY, identity)
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -68,14 +68,14 @@ def list_index_jobs(
 ) -> JobList:
     wanted = JobState(state) if state else None
     rows = jobs.list_jobs(service.catalog, limit=limit, state=wanted)
-    return JobList(jobs=[indexing.job_out(service.catalog, row) for row in rows])
+    return JobList(jobs=indexing.jobs_out(service.catalog, rows))
 
 
 @router.get(
     "/{job_id}", operation_id="get_index_job", dependencies=[reads], responses=documented(404), summary="One job"
 )
 def get_index_job(job_id: JobId, service: ServiceDep) -> JobOut:
-    return indexing.job_out(service.catalog, jobs.get(service.catalog, job_id))
+    return indexing.job_out(service.catalog, job_id)
 
 
 @router.delete(
@@ -88,7 +88,7 @@ def get_index_job(job_id: JobId, service: ServiceDep) -> JobOut:
 def cancel_index_job(job_id: JobId, service: ServiceDep) -> JobOut:
     """A waiting job ends at once, a running one after the file in hand. What was indexed stays."""
     jobs.cancel(service.catalog, job_id)
-    return indexing.job_out(service.catalog, jobs.get(service.catalog, job_id))
+    return indexing.job_out(service.catalog, job_id)
 
 
 @router.post(

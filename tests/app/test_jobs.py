@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import event
 
 from indexer import jobs
 from indexer.catalog import VideoState
@@ -151,6 +152,24 @@ def test_jobs_are_listed_newest_first(roomy: Served) -> None:
     assert [job["id"] for job in listed] == made[::-1]
     assert len(client.get("/v1/index-jobs?state=queued").json()["jobs"]) == 2
     problem(client.get("/v1/index-jobs?state=lost"), 422, "invalid_request")
+
+
+def test_a_jobs_paths_cost_one_look_at_the_media_roots(roomy: Served) -> None:
+    """However many they are, and however many jobs are listed."""
+    catalog = roomy.service.catalog
+    ids = [jobs.submit(catalog, [roomy.settings.media_roots[0] / f"{n}.mp4" for n in range(40)]) for _ in range(3)]
+    looks: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM media_root" in statement:
+            looks.append(statement)
+
+    event.listen(catalog.engine, "before_cursor_execute", note)
+    for address, number in ((f"/v1/index-jobs/{ids[0]}", 1), ("/v1/index-jobs?limit=3", 3)):
+        looks.clear()
+        body = roomy.client.get(address).json()
+        told = body.get("jobs", [body])
+        assert [len(job["paths"]) for job in told] == [40] * number and len(looks) == 1
 
 
 def test_a_waiting_job_can_be_cancelled(roomy: Served) -> None:

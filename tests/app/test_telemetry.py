@@ -8,6 +8,8 @@ import httpx
 import pytest
 
 from app.telemetry import JsonLines, configure_logging, request_id
+from indexer import failures
+from indexer.catalog import Video, VideoState, media_root
 from tests.app.conftest import Served
 
 SECRET = "xylophones of my grandmother"
@@ -36,6 +38,20 @@ def test_the_state_of_the_index_is_shown(client: httpx.Client, served: Served) -
     assert value(client, 'htav_index_files{code="",state="ready"}') == 4
     assert value(client, "htav_ready") == 1
     assert value(client, "htav_queue_depth") == 0
+
+
+def test_a_file_that_fails_is_counted_once(mutable: Served) -> None:
+    """Also one that failed once its content was known, and so has a video; and a video whose failure was forgiven."""
+    catalog, client = mutable.service.catalog, mutable.client
+    with catalog.transaction() as session:
+        for number, (name, forgiven) in enumerate([("a.mp4", False), ("b.mp4", True)]):
+            video = Video(id=str(number), content_hash=str(number), state=VideoState.FAILED, code="timeout")
+            session.add(video)
+            if not forgiven:
+                failures.record(session, media_root(session, "/media").id, name, "timeout", "", video_id=video.id)
+        failures.record(session, media_root(session, "/media").id, "c.mp4", "unreadable", "")
+    failed = re.findall(r'htav_index_files{code="(\w*)",state="failed"} (\S+)', client.get("/metrics").text)
+    assert sorted(failed) == [("", "1.0"), ("timeout", "1.0"), ("unreadable", "1.0")]
 
 
 def test_unknown_addresses_do_not_grow_the_metrics(client: httpx.Client) -> None:

@@ -102,6 +102,48 @@ def test_a_deleted_upload_comes_back_when_it_is_sent_again(
     assert leftovers(mutable) == []
 
 
+def test_an_upload_that_is_deleted_before_its_turn_stays_deleted(
+    mutable: Served, video: bytes, tiny_checkpoint: Path
+) -> None:
+    """Also one that had been deleted and was sent again: from then on it is there to be deleted."""
+    client = mutable.client
+    for _ in range(2):
+        body = client.post("/v1/videos", files={"file": ("wrong.mp4", video)}).json()
+        address = f"/v1/videos/{body['video_id']}"
+        assert client.get(address).json()["state"] == "queued"
+        assert client.delete(address).status_code == 204
+        index(mutable, tiny_checkpoint)
+        assert client.get(f"/v1/index-jobs/{body['job_id']}").json()["state"] == "done"
+        problem(client.get(address), 404, "unknown_video")
+
+
+def test_the_copy_of_a_deleted_upload_can_still_be_purged(mutable: Served, video: bytes) -> None:
+    client = mutable.client
+    address = f"/v1/videos/{client.post('/v1/videos', files={'file': ('a.mp4', video)}).json()['video_id']}"
+    assert client.delete(address).status_code == 204
+    problem(client.delete(address), 404, "unknown_video")
+    assert len(leftovers(mutable)) == 1
+    assert client.delete(address, params={"purge": "true"}).status_code == 204
+    assert leftovers(mutable) == []
+    problem(client.delete(address, params={"purge": "true"}), 404, "unknown_video")
+    problem(client.get(address), 404, "unknown_video")
+
+
+def test_uploads_move_with_the_data_folder(
+    library: Library, tmp_path: Path, video: bytes, tiny_checkpoint: Path
+) -> None:
+    before = library.copy(tmp_path / "before").settings
+    with serve(before) as running:
+        address = f"/v1/videos/{running.client.post('/v1/videos', files={'file': ('a.mp4', video)}).json()['video_id']}"
+        index(running, tiny_checkpoint)
+    moved = before.model_copy(update={"data_dir": before.data_dir.rename(tmp_path / "moved")})
+    with serve(moved) as running:
+        assert running.client.get(f"{address}/stream").content == video
+        assert running.client.get(f"{address}/thumbnail").status_code == 200
+        assert running.client.delete(address, params={"purge": "true"}).status_code == 204
+        assert leftovers(running) == []
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "page.html", "video", "clip.mp4.exe", ""])
 def test_a_name_that_is_no_media_file_is_refused(workshop: Served, name: str, video: bytes) -> None:
     response = workshop.client.post("/v1/videos", files={"file": (name or "x", video)})

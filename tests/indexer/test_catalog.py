@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import create_engine, delete, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
-from indexer.catalog import Catalog, Clip, Video, VideoState, VideoUri, file_path, media_root, video_id
+from indexer.catalog import Catalog, Clip, MediaRoot, Video, VideoState, VideoUri, file_path, media_root, video_id
 from indexer.config import GIB, IndexSettings
 from indexer.errors import CatalogUnusable, DataFolderUnusable, InsufficientStorage
 from tests.index_samples import add_videos, fill, ident, release
@@ -221,6 +221,26 @@ def test_a_folder_that_was_moved_restored_or_emptied_of_clips_is_opened(
     with closing(Catalog.open(moved)) as catalog, catalog.transaction() as session:
         session.execute(delete(Video))
     assert clips_known(before.model_copy(update={"data_dir": tmp_path / "new"})) == 0
+
+
+def test_the_root_of_uploads_follows_the_data_folder_and_no_other_does(
+    any_settings: IndexSettings, tmp_path: Path
+) -> None:
+    before = apart(any_settings, tmp_path)
+    users = tmp_path / "uploads"  # a folder of the user's that has the name, and none of our files
+    name = f"{ident(1)}/a.mp4"
+    with closing(Catalog.open(before)) as catalog, catalog.transaction() as session:
+        for number, (folder, path) in enumerate([(before.uploads_dir, name), (users, "b.mp4")], 1):
+            video = Video(id=ident(number), content_hash=str(number))
+            video.uris.append(VideoUri(root=media_root(session, folder), path=path, size=1, mtime_ns=1))
+            session.add(video)
+    (before.uploads_dir / name).parent.mkdir(parents=True)
+    (before.uploads_dir / name).write_bytes(b"1")
+    moved = before.model_copy(update={"data_dir": before.data_dir.rename(tmp_path / "moved")})
+    for _ in range(2):
+        with closing(Catalog.open(moved)) as catalog, catalog.session() as session:
+            assert set(session.scalars(select(MediaRoot.path))) == {str(moved.uploads_dir), str(users)}
+            assert session.get_one(Video, ident(1)).uris[0].file_path == moved.uploads_dir / name
 
 
 def test_a_catalog_in_its_folder_is_opened_whatever_the_folder_lost(settings: IndexSettings) -> None:

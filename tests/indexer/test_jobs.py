@@ -171,16 +171,17 @@ def test_a_running_job_is_asked_to_stop(any_catalog: Catalog, any_settings: Inde
 def test_retry_takes_what_failed(any_catalog: Catalog, any_settings: IndexSettings, root: int, tmp_path: Path) -> None:
     job_id = jobs.submit(any_catalog, ["/media"], options={"collection": "home"})
     lease = claimed(any_catalog, any_settings)
-    lease.add_files([(root, "good.mp4"), (root, "bad.mp4")])
-    good, bad = lease.files()
+    lease.add_files([(root, "good.mp4"), (root, "bad.mp4"), (root, "unwanted.mp4")])
+    good, bad, unwanted = lease.files()
     lease.settle(good.id, VideoState.READY, ident(1))
+    lease.settle(unwanted.id, VideoState.DELETED, ident(2))
     with any_catalog.transaction() as session:
         failures.record(session, root, "bad.mp4", "timeout", "too slow", size=1, mtime_ns=1)
         lease.settle(bad.id, VideoState.FAILED, session=session)
     lease.finish({})
     again = jobs.get(any_catalog, jobs.retry(any_catalog, job_id))
     assert again.file_paths == [tmp_path / "bad.mp4"]
-    assert again.options == {"collection": "home", "retry": True, "retry_of": job_id}
+    assert again.options == {"collection": "home", "retry": True, "retry_of": job_id, "revive": False}
     assert not failures.failed_files(any_catalog)
 
 

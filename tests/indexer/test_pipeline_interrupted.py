@@ -1,9 +1,11 @@
 """Runs that are killed, cancelled, resumed, or meet another run: nothing is lost and nothing is there twice."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from indexer import failures, jobs
 from indexer.catalog import Catalog
 from indexer.config import IndexSettings
 from indexer.lease import Lease
-from indexer.pipeline import index_paths
+from indexer.pipeline import index_paths, run_job
+from indexer.progress import IndexReport
 from indexer.tables import Job, JobState
 from indexer.worker import run_worker
 from model import Retriever
@@ -115,9 +118,6 @@ def test_a_job_that_is_cancelled_stops_and_keeps_what_it_has(
 
 
 def test_two_runs_wait_for_each_other(bench: Bench, library: Path, retriever: Retriever) -> None:
-    import fcntl
-    import threading
-
     with closing(Catalog.open(bench.settings)):
         pass
     lock = (bench.settings.data_dir / "indexing.lock").open("a")
@@ -132,6 +132,29 @@ def test_two_runs_wait_for_each_other(bench: Bench, library: Path, retriever: Re
     lock.close()
     thread.join(200)
     assert vars(results[0].counts) == counts(found=3, encoded=3)
+
+
+def test_a_job_that_is_cancelled_while_it_waits_for_another_run_ends(bench: Bench, library: Path) -> None:
+    reports: list[IndexReport] = []
+
+    def wait(lease: Lease) -> None:
+        reports.append(run_job(lease, bench.settings, catalog, bench.retriever, bench.heard))
+
+    with closing(Catalog.open(bench.settings)) as catalog:
+        job_id = jobs.submit(catalog, [library], options={"owner": True})
+        lease = jobs.claim(catalog, bench.settings, job_id)
+        assert lease is not None
+        with (bench.settings.data_dir / "indexing.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            thread = threading.Thread(target=wait, args=(lease,))
+            thread.start()
+            wait_for(lambda: bench.heard.notes != [])
+            assert jobs.cancel(catalog, job_id) is JobState.RUNNING
+            thread.join(20)
+            assert not thread.is_alive(), "it waits for the other run"
+        assert jobs.get(catalog, job_id).state is JobState.CANCELLED
+    assert [(report.job_id, report.cancelled) for report in reports] == [(job_id, True)]
+    assert bench.heard.reports == reports
 
 
 def test_a_job_that_a_worker_took_first_is_waited_for(

@@ -1,0 +1,175 @@
+"""A deleted video stays deleted until somebody asks for its file anew, wherever a run was when it was deleted."""
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from indexer import cli, failures, jobs
+from indexer.catalog import Catalog, media_root
+from indexer.config import IndexSettings
+from indexer.gc import collect_garbage
+from indexer.progress import IndexReport
+from indexer.tables import JobState, Video, VideoState, now
+from indexer.worker import run_worker
+from model import Retriever
+from tests.indexer.library_files import Bench, counts, searchable
+
+
+def delete(bench: Bench, name: str) -> None:
+    """What DELETE /v1/videos/{id} does."""
+    identity = bench.videos()[name].id
+    with closing(Catalog.open(bench.settings)) as catalog, catalog.transaction() as session:
+        video = session.get_one(Video, identity)
+        video.state, video.deleted_at = VideoState.DELETED, now()
+
+
+def state(bench: Bench, name: str) -> VideoState:
+    return bench.videos()[name].state
+
+
+def work(bench: Bench) -> list[IndexReport]:
+    return run_worker(bench.settings, once=True, load=lambda _: bench.retriever)
+
+
+def settled(bench: Bench, report: IndexReport) -> dict[str, VideoState]:
+    with closing(Catalog.open(bench.settings)) as catalog:
+        assert jobs.get(catalog, report.job_id).state is JobState.DONE
+        return {file.path: file.state for file in jobs.files(catalog, report.job_id)}
+
+
+@pytest.fixture
+def at_encoding(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Have something happen in the middle of a run, when its first clip is encoded."""
+
+    def install(happening: Callable[[], None]) -> None:
+        encode, waiting = Retriever.encode_clips, [happening]
+
+        def encode_clips(retriever: Retriever, clips: list[Any]) -> Any:
+            while waiting:
+                waiting.pop()()
+            return encode(retriever, clips)
+
+        monkeypatch.setattr(Retriever, "encode_clips", encode_clips)
+
+    return install
+
+
+@pytest.mark.parametrize("touched", [False, True], ids=["known by its time", "known by its content"])
+def test_a_job_that_asked_before_the_deletion_does_not_bring_it_back(
+    bench: Bench, library: Path, touched: bool
+) -> None:
+    path = library / "both.mp4"
+    bench.index(path)
+    if touched:
+        os.utime(path, (1, 1))
+    with closing(Catalog.open(bench.settings)) as catalog:
+        jobs.submit(catalog, [path])
+        delete(bench, "both.mp4")
+        (report,) = work(bench)
+        assert vars(report.counts) == counts(found=1, unchanged=1)
+        assert state(bench, "both.mp4") is VideoState.DELETED
+        assert set(settled(bench, report).values()) == ({VideoState.DELETED} if touched else set())
+        jobs.submit(catalog, [path])
+        work(bench)
+    assert state(bench, "both.mp4") is VideoState.READY
+
+
+def test_deleted_while_it_is_encoded(
+    bench: Bench, library: Path, at_encoding: Callable[[Callable[[], None]], None]
+) -> None:
+    """Its copy, which waits for it, brings it back no more than the job that named the file."""
+    bench.settings = bench.settings.model_copy(update={"batch_clips": 1})
+    shutil.copy(library / "long.mp4", library / "long too.mp4")
+    paths = [library / name for name in ("long.mp4", "long too.mp4", "both.mp4")]
+    at_encoding(lambda: delete(bench, "long.mp4"))
+    report = bench.index(*paths)
+    assert vars(report.counts) == counts(found=3, encoded=1, unchanged=2)
+    ready, gone = bench.videos()["both.mp4"], bench.videos()["long.mp4"]
+    assert (gone.state, gone.deleted_at is None) == (VideoState.DELETED, False)
+    names = {"long.mp4": VideoState.DELETED, "long too.mp4": VideoState.DELETED, "both.mp4": VideoState.READY}
+    assert settled(bench, report) == names
+    assert searchable(bench) == {ready.id: 1}
+    with closing(Catalog.open(bench.settings)) as catalog:
+        collect_garbage(bench.settings, catalog)
+    assert {clip[0] for clip in bench.clips()} == {ready.id}, "what was written of it is given back"
+    assert bench.index(paths[0]).counts.encoded == 1 and state(bench, "long.mp4") is VideoState.READY
+
+
+def test_deleted_while_it_is_encoded_for_a_new_model(
+    any_settings: IndexSettings,
+    retriever: Retriever,
+    library: Path,
+    at_encoding: Callable[[Callable[[], None]], None],
+) -> None:
+    bench, path = Bench(any_settings, retriever), library / "both.mp4"
+    bench.index(path)
+    newer = Bench(any_settings, Retriever.from_preset("tiny", seed=11))
+    at_encoding(lambda: delete(bench, "both.mp4"))
+    assert vars(newer.index(path).counts) == counts(found=1, unchanged=1)
+    assert state(bench, "both.mp4") is VideoState.DELETED and searchable(newer) == {}
+
+
+def test_deleted_while_it_fails(bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure that would be tried again at once is neither tried again nor noted."""
+    tried: list[object] = []
+
+    def encode_clips(_: Retriever, clips: object) -> None:
+        if not tried:
+            delete(bench, "both.mp4")
+        tried.append(clips)
+        raise RuntimeError("a poisoned clip")
+
+    monkeypatch.setattr(Retriever, "encode_clips", encode_clips)
+    report = bench.index(library / "both.mp4")
+    assert vars(report.counts) == counts(found=1, unchanged=1) and report.failed == []
+    assert settled(bench, report) == {"both.mp4": VideoState.DELETED}
+    assert state(bench, "both.mp4") is VideoState.DELETED
+    with closing(Catalog.open(bench.settings)) as catalog:
+        assert not failures.failed_files(catalog)
+
+
+def test_reindexing_names_files_and_asks_for_none(bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleted behind the listing, before there is a job."""
+    bench.index(library)
+    newer = Retriever.from_preset("tiny", seed=11)
+
+    def load(_: object) -> Retriever:
+        delete(bench, "both.mp4")
+        return newer
+
+    monkeypatch.setattr(cli, "_settings", lambda: bench.settings)
+    monkeypatch.setattr(cli, "_retriever", load)
+    cli.reindex()
+    assert state(bench, "both.mp4") is VideoState.DELETED
+    assert set(searchable(Bench(bench.settings, newer))) == {
+        video.id for name, video in bench.videos().items() if name != "both.mp4"
+    }
+
+
+def test_trying_failed_files_again_asks_for_none(bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by the command nor by a job for what another left undone."""
+
+    def poisoned(*_: object) -> None:
+        raise RuntimeError("a poisoned clip")
+
+    with monkeypatch.context() as poison:
+        poison.setattr(Retriever, "encode_clips", poisoned)
+        report = bench.index(library)
+    assert report.counts.failed == 3
+    delete(bench, "both.mp4")
+    with closing(Catalog.open(bench.settings)) as catalog:
+        jobs.retry(catalog, report.job_id)
+    (again,) = work(bench)
+    assert (again.counts.encoded, state(bench, "both.mp4")) == (2, VideoState.DELETED)
+    with closing(Catalog.open(bench.settings)) as catalog:
+        with catalog.transaction() as session:
+            failures.record(session, media_root(session, library).id, "both.mp4", "encode_failed", "")
+        monkeypatch.setattr(cli, "_settings", lambda: bench.settings)
+        monkeypatch.setattr(cli, "_retriever", lambda _: bench.retriever)
+        cli.retry()
+        assert state(bench, "both.mp4") is VideoState.DELETED and not failures.failed_files(catalog)
