@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from indexer.errors import IndexerError
 from indexer.sample import PART_S, Window, span_s
 from indexer.sandbox import LENGTHS
+from indexer.tables import stored_name
 from model.media import SAMPLE_RATE, Probe
 
 MIN_CPU_S = 60.0
@@ -43,7 +44,7 @@ class FileFailed(IndexerError):
     """One file cannot be indexed. `terminal` codes would fail in the same way again and are not retried."""
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(stored_name(message))  # it may name the file, and names need not be UTF-8
         self.code = code  # type: ignore[misc]  # the file's, not the class's
 
     @property
@@ -228,7 +229,7 @@ def _decoded(
         np.frombuffer(payload, np.uint8, pixels).reshape(count, size, size, 3) if count else None,
         np.asarray(times, np.float32) if count else None,
         np.frombuffer(payload, np.int16, samples, offset=pixels) if samples else None,
-        (str(problem[0]), str(problem[1])) if problem else None,
+        (str(problem[0]), stored_name(problem[1])) if problem else None,
     )
 
 

@@ -34,6 +34,7 @@ from indexer.tables import (
     VideoUri,
     file_path,
     now,
+    stored_name,
     video_id,
 )
 from model.media import clip_windows
@@ -54,7 +55,7 @@ class Task:
 
     @property
     def uri(self) -> str:
-        return str(self.found.file_path)
+        return stored_name(self.found.file_path)
 
     @property
     def path(self) -> Path:

@@ -16,7 +16,7 @@ from indexer import sample
 from indexer.decode import DecodedClip, Decoder, FileCut, FileFailed
 from indexer.sample import Window
 from model import media
-from tests.indexer.library_files import cut, heard, seen, seen_and_heard
+from tests.indexer.library_files import cut, heard, seen, seen_and_heard, spoil_sound
 from tests.media_files import write_media
 
 FRAMES, SIZE = 4, 32
@@ -71,20 +71,6 @@ def test_sound_that_cannot_be_decoded_is_told_from_no_sound(tmp_path: Path) -> N
         (clip,) = decode(path, decoder)
     assert clip.frames is not None and clip.audio is None
     assert clip.problem is not None and clip.problem[0] == "audio_decode_failed"
-
-
-def spoil_sound(path: Path) -> None:
-    """Overwrite the content of every sound packet."""
-    import av
-
-    data = bytearray(path.read_bytes())
-    with av.open(str(path)) as container:
-        for packet in container.demux(container.streams.audio[0]):
-            raw = bytes(packet)
-            at = data.find(raw) if len(raw) > 8 else -1
-            if at >= 0:
-                data[at : at + len(raw)] = b"\xff" * len(raw)
-    path.write_bytes(data)
 
 
 def test_a_file_cut_in_its_pictures_says_where(tmp_path: Path) -> None:
