@@ -67,7 +67,7 @@ def run_job(
     job = jobs.get(catalog, lease.job_id)
     listeners = Reporters([DatabaseReporter(lease), reporter or NullReporter()])
     try:
-        with indexing(settings.data_dir, lease, listeners):
+        with lease.kept(), indexing(settings.data_dir, lease, listeners):
             run = Run(lease, settings, catalog, retriever, listeners)
             return run.go(job.paths, retry=bool(job.options.get("retry")), owner=bool(job.options.get("owner")))
     except (StorageError, PathRefused) as err:

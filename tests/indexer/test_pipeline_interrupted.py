@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from indexer import failures, jobs
+from indexer import failures, jobs, run
 from indexer.catalog import Catalog
 from indexer.config import IndexSettings
 from indexer.lease import Lease
@@ -132,6 +133,24 @@ def test_two_runs_wait_for_each_other(bench: Bench, library: Path, retriever: Re
     lock.close()
     thread.join(200)
     assert vars(results[0].counts) == counts(found=3, encoded=3)
+
+
+@pytest.mark.parametrize("step", ["scan", "publish"])
+def test_no_worker_takes_a_job_whose_holder_scans_or_publishes_for_long(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    bench.settings = bench.settings.model_copy(update={"lease_s": 2.0})
+    usual, claims = getattr(run, step), []
+
+    def slow(*arguments: Any, **named: Any) -> Any:
+        time.sleep(3.0)
+        with closing(Catalog.open(bench.settings)) as catalog:
+            claims.append(jobs.claim(catalog, bench.settings))
+        return usual(*arguments, **named)
+
+    monkeypatch.setattr(run, step, slow)
+    assert vars(bench.index(seen(tmp_path / "a.mp4")).counts) == counts(found=1, encoded=1)
+    assert set(claims) == {None}
 
 
 def test_a_job_that_a_worker_took_first_is_waited_for(
