@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from indexer import failures
 from indexer.catalog import Catalog
@@ -168,8 +168,8 @@ class Lease:
             yield session, self._job(session)
 
     def _job(self, session: Session) -> Job:
-        query = select(Job).where(Job.id == self.job_id, Job.lease_token == self._token)
-        job = session.scalar(query.with_for_update())
+        query = select(Job).where(Job.id == self.job_id, Job.lease_token == self._token).with_for_update()
+        job = session.scalar(query.options(defer(Job.paths)))  # they may be thousands, and each file comes by here
         if job is None:
             raise LeaseLost(f"Job {self.job_id} is no longer ours.", "Another worker goes on with it.")
         return job

@@ -9,7 +9,7 @@ reads a file's content; nothing here decodes.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -85,12 +85,12 @@ class Library:
         self.catalog = catalog
         self.fingerprint = fingerprint
 
-    def roots(self) -> list[Path]:
+    def roots(self) -> Collection[Path]:
         """Every folder whose files may be indexed."""
         with self.catalog.session() as session:
             known = [file_path(path, "") for path in session.scalars(select(MediaRoot.path))]
         given = [root.resolve() for root in (*self.settings.media_roots, self.settings.uploads_dir)]
-        return list(dict.fromkeys([*known, *given]))
+        return dict.fromkeys([*known, *given])  # each file is looked up in them, and they may be many
 
     def knows(self, scopes: Sequence[Scope]) -> bool:
         """Whether any file in the scopes was ever indexed."""
@@ -101,8 +101,7 @@ class Library:
         """Sort the files by what can be said without opening them, and bring back what had been missing."""
         result = Comparison()
         with self.catalog.transaction() as session:
-            ids = {root: media_root(session, root).id for root in {one.root for one in found}}
-            ids |= {scope.root: media_root(session, scope.root).id for scope in scopes}
+            ids = {root: media_root(session, root).id for root in {one.root for one in (*found, *scopes)}}
             uris = {(uri.root_id, uri.path): uri for uri in session.scalars(select(VideoUri))} if found else {}
             videos = {video.id: video for video in session.scalars(select(Video))} if uris else {}
             complete = self._complete(session, videos.values())

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from indexer import failures, jobs
 from indexer.catalog import Catalog, Job, JobFile, JobState, VideoState, media_root, now
@@ -110,6 +111,25 @@ def test_files_go_through_their_states(any_catalog: Catalog, any_settings: Index
     job = jobs.get(any_catalog, job_id)
     assert (job.counts, job.snapshot_id, job.lease_token) == ({"found": 3}, "snapshot", None)
     assert job.finished_at is not None
+
+
+def test_a_step_of_one_file_does_not_read_the_paths_of_all(catalog: Catalog, settings: IndexSettings) -> None:
+    with catalog.transaction() as session:
+        folder = media_root(session, "/media").id
+    paths = [f"/media/{number}.mp4" for number in range(3000)]
+    job_id = jobs.submit(catalog, paths)
+    lease = claimed(catalog, settings)
+    lease.add_files([(folder, "1.mp4")])
+    (file,) = lease.files()
+    statements: list[str] = []
+    event.listen(catalog.engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+    lease.take(file.id)
+    lease.move(file.id, VideoState.DECODING, progress=0.5)
+    lease.settle(file.id, VideoState.READY, ident(1))
+    assert lease.heartbeat()
+    assert len(statements) > 8 and not [statement for statement in statements if "paths" in statement]
+    lease.finish({})
+    assert jobs.get(catalog, job_id).paths == paths
 
 
 def test_a_job_without_failures_is_done(any_catalog: Catalog, any_settings: IndexSettings) -> None:
