@@ -164,7 +164,9 @@ class Decoder:
                 if header["kind"] in ("done", "error"):
                     complete = header.get("code") != "oom_killed"
                     break
+                given = time.monotonic()
                 yield header, payload
+                self._deadline += time.monotonic() - given  # the reader's time is not the child's
             if header["kind"] == "error":
                 raise FileFailed(str(header["code"]), str(header["message"]))
         finally:

@@ -140,6 +140,19 @@ def test_a_child_that_hangs_is_ended_in_time(tmp_path: Path) -> None:
         assert child.poll() is not None
 
 
+def test_a_child_is_not_charged_for_the_time_that_its_reader_takes(tmp_path: Path) -> None:
+    """A batch may be long in encoding, a snapshot in publishing: until then no slot is free for the next clip."""
+    path = seen(tmp_path / "a.mp4", seconds=40.0)
+    clips = []
+    with Decoder() as decoder:
+        probe = decoder.probe(path)
+        decoder._cpu_s = 4.0  # the child runs already
+        for clip in decoder.read(path, probe, sample.plan(probe.duration_s), frames=8, size=260):
+            clips.append(clip.window.ordinal)
+            time.sleep(2.5)
+    assert clips == [0, 1, 2, 3, 4]
+
+
 def test_processor_time_is_limited_by_the_kernel() -> None:
     program = "from indexer import sandbox; sandbox.confine(); sandbox.allow_cpu(0)\nwhile True: pass"
     done = subprocess.run([sys.executable, "-c", program], check=False, timeout=30)
