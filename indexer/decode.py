@@ -34,6 +34,7 @@ MIN_CPU_S = 60.0
 CPU_FACTOR = 4.0
 WALL_FACTOR = 1.5
 PROBE_CPU_S = 120.0
+SLOW_DISK = 20e6  # bytes a second: a probe reads the whole file
 MAX_HEADER = 1 << 20
 CHUNK = 1 << 20
 NONSENSE = "The decoder sent what makes no sense."
@@ -83,7 +84,7 @@ class Decoder:
 
     def probe(self, path: Path) -> Probe:
         request = {"do": "probe", "path": str(path), "max_duration_s": self.max_duration_s}
-        answers = [header for header, _ in self._ask(request, PROBE_CPU_S, 0)]
+        answers = [header for header, _ in self._ask(request, PROBE_CPU_S, 0, reading_s=_size(path) / SLOW_DISK)]
         if len(answers) != 1 or not answers[0].keys() >= {field.name for field in fields(Probe)}:
             self.close()
             raise FileFailed("decoder_crashed", NONSENSE)
@@ -150,13 +151,15 @@ class Decoder:
     ) -> None:
         self.close()
 
-    def _ask(self, request: dict[str, Any], cpu_s: float, limit: int) -> Iterator[tuple[dict[str, Any], bytearray]]:
+    def _ask(
+        self, request: dict[str, Any], cpu_s: float, limit: int, *, reading_s: float = 0.0
+    ) -> Iterator[tuple[dict[str, Any], bytearray]]:
         """Send a request and give the messages that answer it; a reader that stops early ends the child."""
         cpu_s = self._cpu_s or cpu_s
         complete = False
         try:
             child = self._started()
-            self._deadline = time.monotonic() + WALL_FACTOR * cpu_s
+            self._deadline = time.monotonic() + WALL_FACTOR * cpu_s + reading_s
             line = json.dumps({**request, "cpu_s": cpu_s}).encode() + b"\n"
             _write(child, line)
             while True:
@@ -212,6 +215,13 @@ class Decoder:
                 raise _cause_of_death(child)
             view = view[count:]
         return data
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # the child says what is wrong with it
+        return 0
 
 
 def _decoded(

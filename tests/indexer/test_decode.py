@@ -140,6 +140,21 @@ def test_a_child_that_hangs_is_ended_in_time(tmp_path: Path) -> None:
         assert child.poll() is not None
 
 
+def test_a_large_file_may_take_its_disk_the_longer(tmp_path: Path) -> None:
+    path = seen(tmp_path / "a.mp4")
+    os.truncate(path, 400_000_000)  # sparse: 20 s of a slow disk
+    with Decoder(cpu_s=0.4) as decoder:
+        child = decoder._started()
+        time.sleep(1.0)
+        os.kill(child.pid, signal.SIGSTOP)
+        go_on = threading.Timer(3.0, os.kill, [child.pid, signal.SIGCONT])
+        go_on.start()
+        try:
+            assert decoder.probe(path).has_video
+        finally:
+            go_on.cancel()
+
+
 def test_a_child_is_not_charged_for_the_time_that_its_reader_takes(tmp_path: Path) -> None:
     """A batch may be long in encoding, a snapshot in publishing: until then no slot is free for the next clip."""
     path = seen(tmp_path / "a.mp4", seconds=40.0)
