@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from indexer.errors import IndexerError
 from indexer.sample import PART_S, Window, span_s
 from indexer.sandbox import LENGTHS
+from indexer.tables import stored_name
 from model.children import ours_first
 from model.media import SAMPLE_RATE, Probe
 
@@ -34,6 +35,7 @@ MIN_CPU_S = 60.0
 CPU_FACTOR = 4.0
 WALL_FACTOR = 1.5
 PROBE_CPU_S = 120.0
+SLOW_DISK = 20e6  # bytes a second: a probe reads the whole file
 MAX_HEADER = 1 << 20
 CHUNK = 1 << 20
 NONSENSE = "The decoder sent what makes no sense."
@@ -44,7 +46,7 @@ class FileFailed(IndexerError):
     """One file cannot be indexed. `terminal` codes would fail in the same way again and are not retried."""
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(stored_name(message))  # it may name the file, and names need not be UTF-8
         self.code = code  # type: ignore[misc]  # the file's, not the class's
 
     @property
@@ -83,7 +85,7 @@ class Decoder:
 
     def probe(self, path: Path) -> Probe:
         request = {"do": "probe", "path": str(path), "max_duration_s": self.max_duration_s}
-        answers = [header for header, _ in self._ask(request, PROBE_CPU_S, 0)]
+        answers = [header for header, _ in self._ask(request, PROBE_CPU_S, 0, reading_s=_size(path) / SLOW_DISK)]
         if len(answers) != 1 or not answers[0].keys() >= {field.name for field in fields(Probe)}:
             self.close()
             raise FileFailed("decoder_crashed", NONSENSE)
@@ -150,13 +152,15 @@ class Decoder:
     ) -> None:
         self.close()
 
-    def _ask(self, request: dict[str, Any], cpu_s: float, limit: int) -> Iterator[tuple[dict[str, Any], bytearray]]:
+    def _ask(
+        self, request: dict[str, Any], cpu_s: float, limit: int, *, reading_s: float = 0.0
+    ) -> Iterator[tuple[dict[str, Any], bytearray]]:
         """Send a request and give the messages that answer it; a reader that stops early ends the child."""
         cpu_s = self._cpu_s or cpu_s
         complete = False
         try:
             child = self._started()
-            self._deadline = time.monotonic() + WALL_FACTOR * cpu_s
+            self._deadline = time.monotonic() + WALL_FACTOR * cpu_s + reading_s
             line = json.dumps({**request, "cpu_s": cpu_s}).encode() + b"\n"
             _write(child, line)
             while True:
@@ -164,7 +168,9 @@ class Decoder:
                 if header["kind"] in ("done", "error"):
                     complete = header.get("code") != "oom_killed"
                     break
+                given = time.monotonic()
                 yield header, payload
+                self._deadline += time.monotonic() - given  # the reader's time is not the child's
             if header["kind"] == "error":
                 raise FileFailed(str(header["code"]), str(header["message"]))
         finally:
@@ -212,6 +218,13 @@ class Decoder:
         return data
 
 
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # the child says what is wrong with it
+        return 0
+
+
 def _decoded(
     header: dict[str, Any], payload: bytearray, windows: dict[int, Window], frames: int, size: int
 ) -> DecodedClip:
@@ -229,7 +242,7 @@ def _decoded(
         np.frombuffer(payload, np.uint8, pixels).reshape(count, size, size, 3) if count else None,
         np.asarray(times, np.float32) if count else None,
         np.frombuffer(payload, np.int16, samples, offset=pixels) if samples else None,
-        (str(problem[0]), str(problem[1])) if problem else None,
+        (str(problem[0]), stored_name(problem[1])) if problem else None,
     )
 
 

@@ -90,7 +90,8 @@ def record_death(session: Session, file: JobFile) -> None:
 
 def clear(session: Session, root_id: int, path: str) -> None:
     """Forget a file's failures: it is indexed now, or the user wants it tried again."""
-    session.execute(delete(FileFailure).where(FileFailure.root_id == root_id, FileFailure.path == path))
+    query = delete(FileFailure).where(FileFailure.root_id == root_id, FileFailure.path == path)
+    session.execute(query.execution_options(synchronize_session=False))  # else it looks at all that the session holds
 
 
 def failed_files(catalog: Catalog) -> Sequence[FileFailure]:

@@ -7,7 +7,8 @@ Doing (worker, CLI):  lease = claim(catalog, settings)   # None: nothing to do; 
     lease.take(file.id)                       # in hand from now on: a death is laid at its door
     lease.move(file.id, VideoState.DECODING, progress=0.5)
     lease.settle(file.id, VideoState.READY, video_id)      # or PARTIAL, FAILED...: no longer in hand
-    lease.heartbeat()                         # at least every settings.lease_s / 3; False = cancellation was asked for
+    with lease.kept(): ...                    # renewed in the background: without, it ends lease_s after a heartbeat
+    lease.heartbeat()                         # False = cancellation was asked for
     lease.finish(counts, snapshot_id) | lease.cancelled(counts) | lease.abort(code, message) | lease.give_back()
 Every method of a lease raises LeaseLost once another worker has taken the job, and then has written nothing.
 `move`, `settle` and `event` take an optional open session, to be part of a larger transaction (ClipWriter's `also`).

@@ -4,21 +4,25 @@ A lease that expired or whose holder is dead goes to whoever claims next. The de
 against them (`failures`), half-done ones are queued again; settled ones stay settled.
 """
 
+import logging
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from indexer import failures
 from indexer.catalog import Catalog
 from indexer.config import IndexSettings
-from indexer.errors import LeaseLost
+from indexer.errors import CatalogUnusable, LeaseLost, StorageError
 from indexer.holder import Holder
 from indexer.tables import Job, JobEvent, JobFile, JobState, VideoState, now
 from indexer.ulid import new_ulid
+
+log = logging.getLogger(__name__)
 
 
 def claim(catalog: Catalog, settings: IndexSettings, job_id: str | None = None) -> "Lease | None":
@@ -47,6 +51,27 @@ class Lease:
         self._catalog = catalog
         self._settings = settings
         self._token = token
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Renew the lease until the end of the block, whatever takes its holder so long: a disk, a model, a file."""
+        over = threading.Event()
+        heart = threading.Thread(target=self._beat, args=[over], name="htav-lease", daemon=True)
+        heart.start()
+        try:
+            yield
+        finally:
+            over.set()
+            heart.join()
+
+    def _beat(self, over: threading.Event) -> None:
+        while not over.wait(self._settings.lease_s / 4):
+            try:
+                self.heartbeat()
+            except LeaseLost:  # the holder hears of it when he next writes
+                return
+            except (CatalogUnusable, StorageError) as err:  # it may answer again before the lease ends
+                log.warning("the lease of job %s cannot be renewed: %s", self.job_id, err)
 
     def heartbeat(self) -> bool:
         """Stay the holder; False when the job should be cancelled."""
@@ -143,8 +168,8 @@ class Lease:
             yield session, self._job(session)
 
     def _job(self, session: Session) -> Job:
-        query = select(Job).where(Job.id == self.job_id, Job.lease_token == self._token)
-        job = session.scalar(query.with_for_update())
+        query = select(Job).where(Job.id == self.job_id, Job.lease_token == self._token).with_for_update()
+        job = session.scalar(query.options(defer(Job.paths)))  # they may be thousands, and each file comes by here
         if job is None:
             raise LeaseLost(f"Job {self.job_id} is no longer ours.", "Another worker goes on with it.")
         return job

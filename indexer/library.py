@@ -9,7 +9,7 @@ reads a file's content; nothing here decodes.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -35,6 +35,7 @@ from indexer.tables import (
     VideoUri,
     file_path,
     now,
+    stored_name,
     video_id,
 )
 from model.media import clip_windows
@@ -58,7 +59,7 @@ class Task:
 
     @property
     def uri(self) -> str:
-        return str(self.found.file_path)
+        return stored_name(self.found.file_path)
 
     @property
     def path(self) -> Path:
@@ -89,12 +90,12 @@ class Library:
         self.catalog = catalog
         self.fingerprint = fingerprint
 
-    def roots(self) -> list[Path]:
+    def roots(self) -> Collection[Path]:
         """Every folder whose files may be indexed."""
         with self.catalog.session() as session:
             known = [file_path(path, "") for path in session.scalars(select(MediaRoot.path))]
         given = [root.resolve() for root in (*self.settings.media_roots, self.settings.uploads_dir)]
-        return list(dict.fromkeys([*known, *given]))
+        return dict.fromkeys([*known, *given])  # each file is looked up in them, and they may be many
 
     def knows(self, scopes: Sequence[Scope]) -> bool:
         """Whether any file in the scopes was ever indexed."""
@@ -110,8 +111,7 @@ class Library:
         """
         result = Comparison()
         with self.catalog.transaction() as session:
-            ids = {root: media_root(session, root).id for root in {one.root for one in found}}
-            ids |= {scope.root: media_root(session, scope.root).id for scope in scopes}
+            ids = {root: media_root(session, root).id for root in {one.root for one in (*found, *scopes)}}
             uris = {(uri.root_id, uri.path): uri for uri in session.scalars(select(VideoUri))} if found else {}
             videos = {video.id: video for video in session.scalars(select(Video))} if uris else {}
             complete = self._complete(session, videos.values())
@@ -155,12 +155,17 @@ class Library:
     def hide_missing(self, scopes: Sequence[Scope]) -> int:
         """Mark what is gone from disk; a video none of whose files is left is hidden. Returns how many are."""
         moment = now()
+        with self.catalog.session() as session:
+            known, failed = _below(session, scopes), _failed_below(session, scopes)
+        # while a slow disk answers, others may write
+        gone = [row for row in known if not os.path.lexists(file_path(row.root, row.path))]
+        forgotten = [row.id for row in failed if not os.path.lexists(row.file_path)]
         with self.catalog.transaction() as session:
-            gone = [row for row in _below(session, scopes) if not os.path.lexists(file_path(row.root, row.path))]
             for row in gone:
                 fresh = VideoUri.id == row.uri_id, VideoUri.missing_since.is_(None)
                 session.execute(update(VideoUri).where(*fresh).values(missing_since=moment))
-            _forget_failures(session, scopes)
+            for failure in forgotten:  # what failed and is gone need not be listed
+                session.execute(delete(FileFailure).where(FileFailure.id == failure))
             any_uri = exists().where(VideoUri.video_id == Video.id)
             live_uri = exists().where(VideoUri.video_id == Video.id, VideoUri.missing_since.is_(None))
             shown = or_(Video.state.in_((*SEARCHABLE, VideoState.FAILED)), any_uri)
@@ -169,8 +174,8 @@ class Library:
             session.execute(query.values(state=VideoState.MISSING, missing_since=moment))
             any_clip = exists().where(Clip.video_id == Video.id)  # without file and clips there is nothing to return to
             session.execute(delete(Video).where(~any_uri, ~any_clip, Video.state == VideoState.MISSING))
-            lost = {row.video_id for row in gone}
-            return sum(session.get_one(Video, video).state is VideoState.MISSING for video in lost)
+            missing = session.scalars(select(Video.id).where(Video.state == VideoState.MISSING))
+            return len({row.video_id for row in gone}.intersection(missing))
 
     def _known(
         self, session: Session, task: Task, uri: VideoUri, video: Video, complete: bool, result: Comparison
@@ -255,13 +260,12 @@ def _under(path: Path, starts: set[Path]) -> bool:
     return path in starts or any(parent in starts for parent in path.parents)
 
 
-def _forget_failures(session: Session, scopes: Sequence[Scope]) -> None:
-    """What failed and is gone need not be listed."""
+def _failed_below(session: Session, scopes: Sequence[Scope]) -> list[FileFailure]:
+    """What has failed in the scopes and goes by its own name."""
     starts = {scope.file_path for scope in scopes}
     named = FileFailure.code.is_distinct_from(PATH_TOO_LONG)
-    for row in session.scalars(select(FileFailure).where(named)).all():
-        if not os.path.lexists(row.file_path) and _under(row.file_path, starts):
-            session.delete(row)
+    rows = session.scalars(select(FileFailure).where(named))
+    return [row for row in rows if _under(row.file_path, starts)]
 
 
 def _forget_long_paths(session: Session, scopes: Sequence[Scope]) -> None:

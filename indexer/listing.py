@@ -25,7 +25,7 @@ def videos(catalog: Catalog, state: VideoState | None = None) -> list[dict[str, 
 def failed(catalog: Catalog) -> list[Failure]:
     """Every file that is not indexed, and why."""
     return [
-        Failure(stored_name(str(row.file_path)), row.code or "failed", row.message, row.attempts)
+        Failure(stored_name(row.file_path), row.code or "failed", row.message, row.attempts)
         for row in failures.failed_files(catalog)
     ]
 
@@ -54,4 +54,4 @@ def _video(video: Video, clips: int) -> dict[str, Any]:
 
 
 def _shown(uri: VideoUri) -> str:
-    return stored_name(str(uri.file_path))
+    return stored_name(uri.file_path)

@@ -22,7 +22,7 @@ from indexer.library import Library
 from indexer.progress import Counts, DatabaseReporter, Failure, IndexReport, NullReporter, Reporter, Reporters
 from indexer.run import Run
 from indexer.scan import resolve, resolve_again
-from indexer.tables import JobState, VideoState
+from indexer.tables import JobState, VideoState, stored_name
 
 if TYPE_CHECKING:
     from model import Retriever
@@ -71,7 +71,7 @@ def run_job(
     job = jobs.get(catalog, lease.job_id)
     listeners = Reporters([DatabaseReporter(lease), reporter or NullReporter()])
     try:
-        with indexing(settings.data_dir, lease, listeners) as wanted:
+        with lease.kept(), indexing(settings.data_dir, lease, listeners) as wanted:
             if not wanted:
                 return _cancelled(lease, listeners)
             run = Run(lease, settings, catalog, retriever, listeners)
@@ -143,7 +143,7 @@ def _watch(catalog: Catalog, job_id: str) -> IndexReport:
     report = IndexReport(job_id, job.snapshot_id, counts=Counts(**known), cancelled=job.state is JobState.CANCELLED)
     names = {(file.root_id, file.path) for file in jobs.files(catalog, job_id) if file.state is VideoState.FAILED}
     report.failed = [
-        Failure(str(row.file_path), row.code or "failed", row.message, row.attempts)
+        Failure(stored_name(row.file_path), row.code or "failed", row.message, row.attempts)
         for row in failures.failed_files(catalog)
         if (row.root_id, row.path) in names
     ]

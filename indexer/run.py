@@ -152,7 +152,7 @@ class Run:
         return bool(self.hashing or self.ready or self.in_progress or self.to_hash)
 
     def _alive(self) -> bool:
-        """Keep the lease, publish what a long run has so far; False when the job was cancelled."""
+        """Publish what a long run has so far; False when the job was cancelled."""
         moment = time.monotonic()
         if moment >= self.beat_at:
             self.beat_at = moment + self.settings.lease_s / 4

@@ -8,7 +8,7 @@ the target is what is indexed, so that nothing is found twice. Only names and `s
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class Scope:
         return file_path(str(self.root), self.path)
 
 
-def resolve(given: str | Path, roots: Sequence[Path], *, owner: bool) -> Scope:
+def resolve(given: str | Path, roots: Collection[Path], *, owner: bool) -> Scope:
     """Turn a path into a scope. `owner`: it is relative to the working folder, and may become a root itself.
 
     Raises OutsideMediaRoot and, for the owner's paths only, PathNotFound: elsewhere a path may be gone but known.
@@ -80,7 +80,7 @@ def resolve(given: str | Path, roots: Sequence[Path], *, owner: bool) -> Scope:
     return Scope(root, _relative(target, root), is_file=not is_folder)
 
 
-def resolve_again(given: str | Path, roots: Sequence[Path], *, owner: bool) -> Scope:
+def resolve_again(given: str | Path, roots: Collection[Path], *, owner: bool) -> Scope:
     """`resolve` for a path whose files are to be tried again: a media file in a root stays where it was met.
 
     Most of all a link that was refused: `scan` judges it by where it leads. Followed here, it would pass for a path
@@ -94,9 +94,9 @@ def resolve_again(given: str | Path, roots: Sequence[Path], *, owner: bool) -> S
     return Scope(root, _relative(path, root), is_file=True, exists=os.path.lexists(path))
 
 
-def scan(scopes: Sequence[Scope], roots: Sequence[Path], skip: Sequence[Path] = ()) -> Iterator[Found]:
+def scan(scopes: Sequence[Scope], roots: Collection[Path], skip: Sequence[Path] = ()) -> Iterator[Found]:
     """Every file with a media suffix in the scopes, each once. `skip` names folders that are not entered (our own)."""
-    known = [*roots, *(scope.root for scope in scopes)]
+    known = dict.fromkeys([*roots, *(scope.root for scope in scopes)])
     seen: set[tuple[Path, str]] = set()
     for scope in scopes:
         if not scope.exists:
@@ -109,13 +109,12 @@ def scan(scopes: Sequence[Scope], roots: Sequence[Path], skip: Sequence[Path] = 
                 yield found
 
 
-def deepest_root(path: Path, roots: Sequence[Path]) -> Path | None:
+def deepest_root(path: Path, roots: Collection[Path]) -> Path | None:
     """The root a file belongs to: the innermost one, so that a root added around another changes nothing."""
-    holding = [root for root in roots if path == root or root in path.parents]
-    return max(holding, key=lambda root: len(root.parts), default=None)
+    return next((folder for folder in (path, *path.parents) if folder in roots), None)
 
 
-def _real(given: str | Path, roots: Sequence[Path], owner: bool) -> Path:
+def _real(given: str | Path, roots: Collection[Path], owner: bool) -> Path:
     """Links and `..` resolved; a relative path through the API is relative to a root that has it."""
     try:
         path = file_path("", str(given))  # the catalog's form of a name is as good as the disk's
@@ -131,7 +130,7 @@ def _real(given: str | Path, roots: Sequence[Path], owner: bool) -> Path:
         raise PathNotFound(f"{_shown(given)} is no path.", "Check the path.") from err
 
 
-def _walk(start: Path, roots: Sequence[Path], skip: set[Path]) -> Iterator[Path]:
+def _walk(start: Path, roots: Collection[Path], skip: set[Path]) -> Iterator[Path]:
     """Files below a folder, by name; hidden ones are left out. Each folder is entered once, whatever links say."""
     entered: set[Path] = set()
     waiting = [start]
@@ -163,7 +162,7 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _look(path: Path, roots: Sequence[Path]) -> Found | None:
+def _look(path: Path, roots: Collection[Path]) -> Found | None:
     """The file behind a name, or what is wrong with it; None when the name is not a media file's."""
     if path.suffix.lower() not in MEDIA_SUFFIXES:
         return None

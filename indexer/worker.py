@@ -47,7 +47,8 @@ def run_worker(
                 time.sleep(POLL_S)
                 continue
             try:
-                retriever = retriever or load(settings)
+                with lease.kept():
+                    retriever = retriever or load(settings)
             except BaseException:
                 lease.give_back()
                 raise

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import av
 import numpy as np
 from sqlalchemy import select
 
@@ -41,6 +42,19 @@ def cut(path: Path, share: float) -> Path:
     """Leave the first part of a file that is readable from its start."""
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+def spoil_sound(path: Path) -> Path:
+    """Overwrite the content of every sound packet."""
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        for packet in container.demux(container.streams.audio[0]):
+            raw = bytes(packet)
+            at = data.find(raw) if len(raw) > 8 else -1
+            if at >= 0:
+                data[at : at + len(raw)] = b"\xff" * len(raw)
+    path.write_bytes(data)
     return path
 
 

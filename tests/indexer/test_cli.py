@@ -1,6 +1,7 @@
 """The commands: one JSON document on stdout, the promised exit status, and errors that say what to do."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from indexer.cli import commands
 from indexer.config import IndexSettings
 from indexer.errors import NothingIndexed
 from indexer.progress import IndexReport
+from indexer.tables import file_path
 from model import Retriever
 from model.errors import HtavError
-from tests.indexer.library_files import Bench, seen, small_library
+from tests.indexer.library_files import Bench, cut, seen, seen_and_heard, small_library, spoil_sound
 from tests.media_files import tone, unknown_codec
 from tests.permissions import bound_by_permissions, open_to_all
 
@@ -94,6 +96,27 @@ def test_pictures_in_an_unknown_codec(tmp_path: Path) -> None:
     assert states == {"good.mp4": ("ready", False), "heard.mp4": ("partial", True), "silent.mp4": ("failed", False)}
     again = document("index", library, status=1)
     assert (again["counts"]["unchanged"], again["counts"]["encoded"], again["failed"]) == (2, 0, [failure])
+
+
+def test_bad_files_whose_names_are_no_text_stop_nothing_and_are_listed(tmp_path: Path) -> None:
+    """What is said of a file names it: failed, cut, and without the sound that it has."""
+    library = tmp_path / "library"
+    library.mkdir()
+    seen(library / "good.mp4")
+    bad = library / os.fsdecode(b"caf\xe9.mp4")
+    bad.write_bytes(b"no media" * 100)
+    cut(seen_and_heard(library / "cut.mkv", seconds=14.0), 0.7).rename(library / os.fsdecode(b"fian\xe7ailles.mkv"))
+    spoil_sound(seen_and_heard(library / "mute.mkv")).rename(library / os.fsdecode(b"mus\xe9e.mkv"))
+    report = document("index", library, status=1)
+    assert {name: count for name, count in report["counts"].items() if count} == {
+        "found": 4, "encoded": 1, "partial": 2, "failed": 1,
+    }  # fmt: skip
+    (failure,) = report["failed"]
+    assert document("failed")["failed"] == [failure] and failure["code"] == "damaged"
+    json.dumps(failure, ensure_ascii=False).encode()  # no half of a character, which strict readers refuse
+    assert file_path(failure["uri"]) == bad and "damaged" in run("failed").stdout
+    assert sorted(row["state"] for row in document("videos")["videos"]) == ["failed", "partial", "partial", "ready"]
+    assert document("retry", status=1)["failed"] == [failure]
 
 
 def test_a_file_that_may_not_be_read_is_listed_and_indexed_once_it_may(

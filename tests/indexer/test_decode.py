@@ -16,7 +16,7 @@ from indexer import sample
 from indexer.decode import DecodedClip, Decoder, FileCut, FileFailed
 from indexer.sample import Window
 from model import media
-from tests.indexer.library_files import cut, heard, seen, seen_and_heard
+from tests.indexer.library_files import cut, heard, seen, seen_and_heard, spoil_sound
 from tests.media_files import write_media
 
 FRAMES, SIZE = 4, 32
@@ -71,20 +71,6 @@ def test_sound_that_cannot_be_decoded_is_told_from_no_sound(tmp_path: Path) -> N
         (clip,) = decode(path, decoder)
     assert clip.frames is not None and clip.audio is None
     assert clip.problem is not None and clip.problem[0] == "audio_decode_failed"
-
-
-def spoil_sound(path: Path) -> None:
-    """Overwrite the content of every sound packet."""
-    import av
-
-    data = bytearray(path.read_bytes())
-    with av.open(str(path)) as container:
-        for packet in container.demux(container.streams.audio[0]):
-            raw = bytes(packet)
-            at = data.find(raw) if len(raw) > 8 else -1
-            if at >= 0:
-                data[at : at + len(raw)] = b"\xff" * len(raw)
-    path.write_bytes(data)
 
 
 def test_a_file_cut_in_its_pictures_says_where(tmp_path: Path) -> None:
@@ -152,6 +138,34 @@ def test_a_child_that_hangs_is_ended_in_time(tmp_path: Path) -> None:
             decoder.probe(path)
         assert caught.value.code == "timeout" and time.monotonic() - started < 5
         assert child.poll() is not None
+
+
+def test_a_large_file_may_take_its_disk_the_longer(tmp_path: Path) -> None:
+    path = seen(tmp_path / "a.mp4")
+    os.truncate(path, 400_000_000)  # sparse: 20 s of a slow disk
+    with Decoder(cpu_s=0.4) as decoder:
+        child = decoder._started()
+        time.sleep(1.0)
+        os.kill(child.pid, signal.SIGSTOP)
+        go_on = threading.Timer(3.0, os.kill, [child.pid, signal.SIGCONT])
+        go_on.start()
+        try:
+            assert decoder.probe(path).has_video
+        finally:
+            go_on.cancel()
+
+
+def test_a_child_is_not_charged_for_the_time_that_its_reader_takes(tmp_path: Path) -> None:
+    """A batch may be long in encoding, a snapshot in publishing: until then no slot is free for the next clip."""
+    path = seen(tmp_path / "a.mp4", seconds=40.0)
+    clips = []
+    with Decoder() as decoder:
+        probe = decoder.probe(path)
+        decoder._cpu_s = 4.0  # the child runs already
+        for clip in decoder.read(path, probe, sample.plan(probe.duration_s), frames=8, size=260):
+            clips.append(clip.window.ordinal)
+            time.sleep(2.5)
+    assert clips == [0, 1, 2, 3, 4]
 
 
 def test_processor_time_is_limited_by_the_kernel() -> None:

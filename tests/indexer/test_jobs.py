@@ -4,19 +4,22 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from indexer import failures, jobs
 from indexer.catalog import Catalog, Job, JobFile, JobState, VideoState, media_root, now
 from indexer.config import IndexSettings
-from indexer.errors import LeaseLost, UnknownJob
+from indexer.errors import CatalogUnusable, LeaseLost, UnknownJob
 from indexer.failures import Verdict
 from indexer.holder import Holder, process_start
 from indexer.jobs import Lease
 from tests.index_samples import ident
+from tests.indexer.library_files import wait_for
 from tests.processes import claim_take_die, start
 
 
@@ -108,6 +111,25 @@ def test_files_go_through_their_states(any_catalog: Catalog, any_settings: Index
     job = jobs.get(any_catalog, job_id)
     assert (job.counts, job.snapshot_id, job.lease_token) == ({"found": 3}, "snapshot", None)
     assert job.finished_at is not None
+
+
+def test_a_step_of_one_file_does_not_read_the_paths_of_all(catalog: Catalog, settings: IndexSettings) -> None:
+    with catalog.transaction() as session:
+        folder = media_root(session, "/media").id
+    paths = [f"/media/{number}.mp4" for number in range(3000)]
+    job_id = jobs.submit(catalog, paths)
+    lease = claimed(catalog, settings)
+    lease.add_files([(folder, "1.mp4")])
+    (file,) = lease.files()
+    statements: list[str] = []
+    event.listen(catalog.engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+    lease.take(file.id)
+    lease.move(file.id, VideoState.DECODING, progress=0.5)
+    lease.settle(file.id, VideoState.READY, ident(1))
+    assert lease.heartbeat()
+    assert len(statements) > 8 and not [statement for statement in statements if "paths" in statement]
+    lease.finish({})
+    assert jobs.get(catalog, job_id).paths == paths
 
 
 def test_a_job_without_failures_is_done(any_catalog: Catalog, any_settings: IndexSettings) -> None:
@@ -227,6 +249,37 @@ def test_a_living_holder_keeps_his_job_until_the_lease_ends(any_catalog: Catalog
     with pytest.raises(LeaseLost):
         lease.finish({})
     assert other.heartbeat()
+
+
+def test_a_lease_is_kept_whatever_its_holder_is_busy_with(any_catalog: Catalog, any_settings: IndexSettings) -> None:
+    any_settings = any_settings.model_copy(update={"lease_s": 2.0})
+    jobs.submit(any_catalog, ["/media"])
+    with claimed(any_catalog, any_settings).kept():
+        time.sleep(3.0)
+        assert jobs.claim(any_catalog, any_settings) is None
+    time.sleep(2.1)
+    assert claimed(any_catalog, any_settings)
+
+
+def test_a_lease_is_kept_past_a_moment_without_its_catalog_and_ends_with_its_job(
+    catalog: Catalog, settings: IndexSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats: list[bool] = []
+    heartbeat = Lease.heartbeat
+
+    def faltering(lease: Lease) -> bool:
+        beats.append(True)
+        if len(beats) == 1:
+            raise CatalogUnusable("The catalog does not answer.")
+        return heartbeat(lease)
+
+    monkeypatch.setattr(Lease, "heartbeat", faltering)
+    jobs.submit(catalog, ["/media"])
+    lease = claimed(catalog, settings.model_copy(update={"lease_s": 0.2}))
+    with lease.kept():
+        wait_for(lambda: len(beats) > 2)
+        lease.finish({})
+        wait_for(lambda: "htav-lease" not in {thread.name for thread in threading.enumerate()})
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer import jobs
+from indexer import failures, jobs
 from indexer.catalog import Catalog
 from indexer.tables import JobState, VideoState
 from model import Retriever
@@ -121,6 +122,29 @@ def test_a_file_that_is_gone_is_missing_and_back_at_once(bench: Bench, library: 
     assert vars(bench.index(library).counts) == counts(found=3, unchanged=3)
     assert bench.videos()["both.mp4"].state is VideoState.READY
     assert len(searchable(bench)) == 3 and bench.clips() == clips
+
+
+def test_looking_for_what_is_gone_keeps_nobody_from_writing(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (library / "bad.mp4").write_bytes(b"no media" * 100)
+    bench.index(library)
+    looked: list[str] = []
+    lexists = os.path.lexists
+
+    def looking(path: Path) -> bool:
+        with closing(sqlite3.connect(bench.settings.data_dir / "catalog.db", timeout=0)) as other:
+            other.execute("BEGIN IMMEDIATE")
+        looked.append(path.name)
+        return lexists(path)
+
+    (library / "both.mp4").unlink()
+    (library / "bad.mp4").unlink()
+    monkeypatch.setattr("indexer.library.os.path.lexists", looking)
+    assert vars(bench.index(library).counts) == counts(found=2, unchanged=2, missing=2)
+    assert set(looked) == {"bad.mp4", "both.mp4", "long.mp4", "voice.wav"}
+    with closing(Catalog.open(bench.settings)) as catalog:
+        assert failures.failed_files(catalog) == []
 
 
 def test_indexing_another_folder_hides_nothing(bench: Bench, library: Path, tmp_path: Path) -> None:

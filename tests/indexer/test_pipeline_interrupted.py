@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from indexer import failures, jobs
+from indexer import failures, jobs, run
 from indexer.catalog import Catalog
 from indexer.config import IndexSettings
 from indexer.lease import Lease
@@ -155,6 +156,24 @@ def test_a_job_that_is_cancelled_while_it_waits_for_another_run_ends(bench: Benc
         assert jobs.get(catalog, job_id).state is JobState.CANCELLED
     assert [(report.job_id, report.cancelled) for report in reports] == [(job_id, True)]
     assert bench.heard.reports == reports
+
+
+@pytest.mark.parametrize("step", ["scan", "publish"])
+def test_no_worker_takes_a_job_whose_holder_scans_or_publishes_for_long(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    bench.settings = bench.settings.model_copy(update={"lease_s": 2.0})
+    usual, claims = getattr(run, step), []
+
+    def slow(*arguments: Any, **named: Any) -> Any:
+        time.sleep(3.0)
+        with closing(Catalog.open(bench.settings)) as catalog:
+            claims.append(jobs.claim(catalog, bench.settings))
+        return usual(*arguments, **named)
+
+    monkeypatch.setattr(run, step, slow)
+    assert vars(bench.index(seen(tmp_path / "a.mp4")).counts) == counts(found=1, encoded=1)
+    assert set(claims) == {None}
 
 
 def test_a_job_that_a_worker_took_first_is_waited_for(

@@ -55,6 +55,12 @@ def test_a_file_keeps_its_root_when_one_is_added_around_it(root: Path) -> None:
     assert [(one.root, one.path) for one in outer] == [(one.root, one.path) for one in inner]
 
 
+@pytest.mark.timeout(60)  # with one look at every scope for every file it takes many minutes
+def test_thousands_of_files_may_be_named_one_by_one(root: Path) -> None:
+    paths = [touch(root / f"{number}.mp4") for number in range(3000)]
+    assert len(look(*paths)) == len(look(*paths, roots=[root])) == 3000
+
+
 def test_links_inside_the_root_count_once_and_links_out_are_refused(root: Path, tmp_path: Path) -> None:
     touch(root / "a.mp4")
     secret = touch(tmp_path / "outside" / "secret.mp4")

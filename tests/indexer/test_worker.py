@@ -74,6 +74,22 @@ def test_a_model_that_cannot_be_loaded_gives_the_job_back(settings: IndexSetting
     assert jobs.get(known, job).state is JobState.QUEUED
 
 
+def test_a_job_is_kept_while_its_model_loads(
+    settings: IndexSettings, known: Catalog, root: Path, retriever: Retriever
+) -> None:
+    seen(root / "a.mp4")
+    jobs.submit(known, [root])
+    settings, claims = settings.model_copy(update={"lease_s": 2.0}), []
+
+    def load(_: IndexSettings) -> Retriever:
+        time.sleep(3.0)
+        claims.append(jobs.claim(known, settings))
+        return retriever
+
+    (report,) = run_worker(settings, once=True, load=load)
+    assert report.counts.encoded == 1 and claims == [None]
+
+
 def test_a_catalog_that_is_gone_ends_the_worker(
     settings: IndexSettings, known: Catalog, root: Path, retriever: Retriever, monkeypatch: pytest.MonkeyPatch
 ) -> None:
