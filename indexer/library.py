@@ -111,7 +111,8 @@ class Library:
         """
         result = Comparison()
         with self.catalog.transaction() as session:
-            ids = {root: media_root(session, root).id for root in {one.root for one in (*found, *scopes)}}
+            folders = {one.root for one in found} | {scope.root for scope in scopes}
+            ids = {root: media_root(session, root).id for root in folders}
             uris = {(uri.root_id, uri.path): uri for uri in session.scalars(select(VideoUri))} if found else {}
             videos = {video.id: video for video in session.scalars(select(Video))} if uris else {}
             complete = self._complete(session, videos.values())
