@@ -213,8 +213,9 @@ class Run:
 
     def _decoded(self, work: Work, end: Ended) -> None:
         failure = end.failure
-        if failure is None and _changed(work.task):
+        if _changed(work.task):  # whatever the decoder says is of something else
             failure = FileFailed("changed", "The file changed while it was read; it will be tried again.")
+            self._take_back(work)
         if failure is not None:
             self._give_up(work, failure)
             return
@@ -313,6 +314,12 @@ class Run:
                 self.to_hash.append(task)
             else:
                 self._fail(task, failure)
+
+    def _take_back(self, work: Work) -> None:
+        """Drop the clips that this work committed: some may show what came later, under the name of what was hashed."""
+        fresh = Clip.fingerprint == self.retriever.fingerprint, Clip.ordinal.not_in(work.done)
+        with self.catalog.transaction() as session:
+            session.execute(delete(Clip).where(Clip.video_id == work.video_id, *fresh))
 
     def _fail(self, task: Task, failure: FileFailed, work: Work | None = None) -> bool:
         """Write a failure down; True when the file should be tried again in this run."""

@@ -16,9 +16,10 @@ from indexer.catalog import Catalog
 from indexer.config import IndexSettings
 from indexer.decode import Decoder, FileFailed
 from indexer.errors import InsufficientStorage, NothingToIndex, PathNotFound, PathRefused
+from indexer.run import Run
 from indexer.tables import VideoState
 from model import Retriever
-from tests.indexer.library_files import Bench, counts, cut, searchable, seen
+from tests.indexer.library_files import Bench, counts, cut, searchable, seen, stored
 
 
 def test_one_bad_file_stops_nothing_and_is_listed_with_its_code(bench: Bench, library: Path) -> None:
@@ -123,6 +124,52 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken_for_what_it_was(
     assert bench.videos()["both.mp4"].id not in searchable(bench)
     monkeypatch.undo()
     assert vars(bench.index(library).counts) == counts(found=3, encoded=1, unchanged=2)
+
+
+def test_clips_of_a_file_that_changes_under_way_are_not_used_for_a_copy_of_what_it_was(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an earlier run had committed stays; the copy, which waits for the file, gets the rest of its own clips."""
+    folder = tmp_path / "library"
+    folder.mkdir()
+    one = seen(folder / "1.mp4", seconds=60.0, fps=4)
+    bench.settings = bench.settings.model_copy(update={"batch_clips": 1})
+    control = Bench(bench.settings.model_copy(update={"data_dir": tmp_path / "control"}), bench.retriever)
+    control.index(one)
+    encode, encoded = Retriever.encode_clips, []
+
+    def interrupted(retriever: Retriever, clips: list[Any]) -> Any:
+        if len(encoded) == 2:
+            raise SystemExit
+        encoded.append(clips)
+        return encode(retriever, clips)
+
+    def changing(retriever: Retriever, clips: list[Any]) -> Any:
+        encoded.append(clips)
+        if len(encoded) == 4:
+            seen(one, seconds=60.0, shade=40, fps=4)
+        return encode(retriever, clips)
+
+    monkeypatch.setattr(Retriever, "encode_clips", interrupted)
+    with pytest.raises(SystemExit):
+        bench.index(one)
+    kept = bench.clips()
+    assert len(kept) == 2
+    shutil.copy(one, folder / "2.mp4")
+    taken: list[list[Any]] = []
+    fail = Run._give_up
+
+    def watched(run: Run, work: Any, failure: FileFailed) -> None:
+        taken.append(bench.clips())
+        fail(run, work, failure)
+
+    monkeypatch.setattr(Retriever, "encode_clips", changing)
+    monkeypatch.setattr(Run, "_give_up", watched)
+    report = bench.index(folder)
+    assert vars(report.counts) == counts(found=2, encoded=1, failed=1)
+    assert (report.failed[0].code, Path(report.failed[0].uri).name) == ("changed", "1.mp4")
+    assert taken == [kept]
+    assert stored(bench) == stored(control)
 
 
 def test_a_clip_that_cannot_be_encoded_fails_its_own_file_alone(
