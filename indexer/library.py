@@ -65,6 +65,14 @@ class Task:
     def path(self) -> Path:
         return self.found.file_path
 
+    def has_changed(self) -> bool:
+        """Whether the file is another than the one found. One that is gone has not: the next run will miss it."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return False
+        return (status.st_size, status.st_mtime_ns) != (self.found.size, self.found.mtime_ns)
+
 
 @dataclass
 class Comparison:

@@ -213,7 +213,7 @@ class Run:
 
     def _decoded(self, work: Work, end: Ended) -> None:
         failure = end.failure
-        if _changed(work.task):  # whatever the decoder says is of something else
+        if work.task.has_changed():  # whatever the decoder says is of something else
             failure = FileFailed("changed", "The file changed while it was read; it will be tried again.")
             self._take_back(work)
         if failure is not None:
@@ -392,11 +392,3 @@ def _moment(text: str | None) -> datetime | None:
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return moment if EARLIEST <= moment <= now() else None
-
-
-def _changed(task: Task) -> bool:
-    try:
-        status = task.path.stat()
-    except OSError:
-        return False  # gone now, but read to its end: the next run will miss it
-    return (status.st_size, status.st_mtime_ns) != (task.found.size, task.found.mtime_ns)
