@@ -1,8 +1,8 @@
 """One run over a set of paths: decides what each file needs and keeps decoding, encoding and the catalog in step.
 
 Only the thread that calls `go` writes to the catalog. The states of a file are
-`queued -> probing -> decoding -> encoding -> committing -> ready | partial | failed | missing`; a file is settled in
-the very transaction that commits its last clip, so that a kill leaves it either unsettled or whole.
+`queued -> probing -> decoding -> encoding -> committing -> ready | partial | failed | missing | deleted`; a file is
+settled in the very transaction that commits its last clip, so that a kill leaves it either unsettled or whole.
 """
 
 import time
