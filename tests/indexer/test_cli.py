@@ -202,6 +202,17 @@ def test_a_path_too_long_stays_listed_until_its_folder_is_looked_through(
     assert document("failed") == {"failed": []} and list(bench.videos()) == ["short.mp4"]
 
 
+def test_names_with_brackets_are_shown_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    folder = tmp_path / "a["
+    folder.mkdir()
+    (folder / "b].mp4").write_bytes(b"no media" * 100)
+    (tmp_path / "film [x264].mp4").write_bytes(b"nor this" * 100)
+    told = run("index", tmp_path, status=1).stderr
+    assert f"{folder}/b].mp4: b].mp4" in told and "film [x264].mp4: film [x264].mp4" in told
+    assert f"{folder}/b].mp4" in run("failed").stdout
+
+
 def test_for_people_the_commands_speak_plainly(tmp_path: Path) -> None:
     seen(tmp_path / "library.mp4")
     assert "1 encoded" in run("index", tmp_path / "library.mp4").stdout
