@@ -13,6 +13,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from indexer.catalog import Catalog
+from indexer.scan import PATH_TOO_LONG
 from indexer.tables import FileFailure, JobFile, VideoState
 
 TERMINAL_CODES = frozenset(
@@ -89,8 +90,12 @@ def record_death(session: Session, file: JobFile) -> None:
 
 
 def clear(session: Session, root_id: int, path: str) -> None:
-    """Forget a file's failures: it is indexed now, or the user wants it tried again."""
-    query = delete(FileFailure).where(FileFailure.root_id == root_id, FileFailure.path == path)
+    """Forget a file's failures: it is indexed now, or the user wants it tried again.
+
+    One with a shortened name cannot be tried by it, and stays until its folder is looked through.
+    """
+    named = FileFailure.code.is_distinct_from(PATH_TOO_LONG)
+    query = delete(FileFailure).where(FileFailure.root_id == root_id, FileFailure.path == path, named)
     session.execute(query.execution_options(synchronize_session=False))  # else it looks at all that the session holds
 
 

@@ -278,10 +278,10 @@ def _failed_below(session: Session, scopes: Sequence[Scope]) -> list[FileFailure
 
 
 def _forget_long_paths(session: Session, scopes: Sequence[Scope]) -> None:
-    """Files under shortened names cannot be looked up on disk: those that are still there are noted anew."""
+    """Files under shortened names cannot be looked up on disk: those that are still in the folders are noted anew."""
     starts = {scope.file_path for scope in scopes}
     for row in session.scalars(select(FileFailure).where(FileFailure.code == PATH_TOO_LONG)).all():
-        if _under(row.file_path, starts):
+        if not starts.isdisjoint(row.file_path.parents):  # asked for by such a name itself, it was not looked for
             session.delete(row)
     session.flush()
 

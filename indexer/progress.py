@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from indexer.failures import is_settled
 from indexer.jobs import Lease
@@ -158,7 +159,7 @@ class RichReporter(NullReporter):
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         self.progress = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
         self.bar = self.progress.add_task("looking for media files", total=None)
 
@@ -176,7 +177,9 @@ class RichReporter(NullReporter):
         if is_settled(event.state):
             self.progress.advance(self.bar)
         if event.state is VideoState.FAILED:
-            self.console.print(f"[red]failed[/red] {event.uri}: {event.message} ({event.code})", highlight=False)
+            self.console.print(
+                Text("failed", "red"), f"{event.uri}: {event.message} ({event.code})", highlight=False, markup=False
+            )
         else:
             self.progress.update(self.bar, description=f"{event.state.value} {event.uri[-48:]}")
 

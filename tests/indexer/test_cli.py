@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from indexer import jobs
 from indexer import watch as watching
+from indexer.catalog import Catalog
 from indexer.cli import commands
 from indexer.config import IndexSettings
 from indexer.errors import NothingIndexed
@@ -177,6 +179,39 @@ def test_a_retry_forgets_failed_files_that_are_gone(tmp_path: Path) -> None:
     report = document("retry")
     assert set(report["counts"].values()) == {0} and report["failed"] == []
     assert document("failed") == {"failed": []}
+
+
+def test_a_path_too_long_stays_listed_until_its_folder_is_looked_through(
+    tmp_path: Path, catalog: Catalog, bench: Bench
+) -> None:
+    """It goes by a shortened name, by which no retry finds it."""
+    library, folder = tmp_path / "library", tmp_path / "library" / "below"
+    for _ in range(11):
+        folder /= "deep" * 60
+    folder.mkdir(parents=True)
+    deep = seen(library / "short.mp4").rename(folder / f"{'x' * 240}.mp4")
+    report = document("index", library, status=1)
+    (failure,) = report["failed"]
+    assert failure["code"] == "path_too_long"
+    document("retry")
+    assert document("failed") == {"failed": [failure]}
+    again = jobs.retry(catalog, report["job_id"])
+    assert document("worker", "--once")["jobs"][0]["job_id"] == again
+    assert document("failed") == {"failed": [failure]}
+    deep.rename(library / "short.mp4")
+    assert document("index", library)["counts"]["encoded"] == 1
+    assert document("failed") == {"failed": []} and list(bench.videos()) == ["short.mp4"]
+
+
+def test_names_with_brackets_are_shown_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    folder = tmp_path / "a["
+    folder.mkdir()
+    (folder / "b].mp4").write_bytes(b"no media" * 100)
+    (tmp_path / "film [x264].mp4").write_bytes(b"nor this" * 100)
+    told = run("index", tmp_path, status=1).stderr
+    assert f"{folder}/b].mp4: b].mp4" in told and "film [x264].mp4: film [x264].mp4" in told
+    assert f"{folder}/b].mp4" in run("failed").stdout
 
 
 def test_for_people_the_commands_speak_plainly(tmp_path: Path) -> None:
