@@ -15,6 +15,7 @@ Every method of a lease raises LeaseLost once another worker has taken the job, 
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +122,20 @@ def retry(catalog: Catalog, job_id: str) -> str:
         failed = [file for file in known if file.state not in done]
         for file in failed:
             failures.clear(session, file.root_id, file.path)
-        options = {**job.options, "retry": True, "retry_of": job_id}
+        # what was asked for was asked for then: a video that was deleted since stays deleted
+        asked_at = job.options.get("asked_at", job.created_at.isoformat())
+        options = {**job.options, "retry": True, "retry_of": job_id, "asked_at": asked_at}
         if job.state in (JobState.FAILED, JobState.CANCELLED) or not known:
             return enqueue(session, job.paths, kind=job.kind, options=options)
-        # one of them whose video was deleted since is named here and asked for by nobody
-        paths = [file.file_path for file in failed]
-        return enqueue(session, paths, kind=job.kind, options={**options, "revive": False})
+        return enqueue(session, [file.file_path for file in failed], kind=job.kind, options=options)
+
+
+def asked_at(job: Job) -> datetime | None:
+    """When the files that the job names were asked for; None where only a program names them."""
+    if not job.options.get("revive", True):
+        return None
+    first = job.options.get("asked_at")  # by the job that this one retries
+    return datetime.fromisoformat(first) if first else job.created_at
 
 
 def _get(session: Session, job_id: str) -> Job:

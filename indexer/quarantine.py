@@ -39,5 +39,5 @@ def requeue(session: Session, videos: Sequence[Video], code: str) -> list[str]:
         video.message = "Its stored data is damaged; it will be indexed again."
     paths = [uri.file_path for video in videos for uri in video.uris if uri.missing_since is None]
     if paths:
-        enqueue(session, paths, kind="index", options={"retry": False, "reason": code})
+        enqueue(session, paths, kind="index", options={"retry": False, "reason": code, "revive": False})
     return [video.id for video in videos]

@@ -40,7 +40,7 @@ def watch(
     while True:
         if indexed is None or (before != indexed):
             try:
-                on_report(index_paths(paths, settings, retriever, reporter))
+                on_report(index_paths(paths, settings, retriever, reporter, revive=indexed is None))
             except NothingToIndex:
                 reporter.note("There is nothing to index yet; waiting for files.")
             indexed = before

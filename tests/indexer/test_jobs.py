@@ -203,7 +203,10 @@ def test_retry_takes_what_failed(any_catalog: Catalog, any_settings: IndexSettin
     lease.finish({})
     again = jobs.get(any_catalog, jobs.retry(any_catalog, job_id))
     assert again.file_paths == [tmp_path / "bad.mp4"]
-    assert again.options == {"collection": "home", "retry": True, "retry_of": job_id, "revive": False}
+    first = jobs.get(any_catalog, job_id)
+    asked = {"asked_at": first.created_at.isoformat()}
+    assert again.options == {"collection": "home", "retry": True, "retry_of": job_id, **asked}
+    assert jobs.asked_at(again) == jobs.asked_at(first) == first.created_at, "a video deleted since stays deleted"
     assert not failures.failed_files(any_catalog)
 
 
