@@ -2,8 +2,9 @@
 
     scan -> compare with the catalog -> hash -> decode (children) -> encode (batches across files) -> commit -> publish
 
-One thread, the caller's, encodes and writes the catalog; `feed` reads ahead of it. A kill at any moment loses at most
-the batch in hand: the next run finds what is committed and goes on behind it. One bad file never ends a run.
+One thread, the caller's, encodes and writes files, clips and states; `feed` reads ahead of it. A kill at any moment
+loses at most the batch in hand: the next run finds what is committed and goes on behind it. One bad file never ends a
+run.
 """
 
 import fcntl
@@ -75,7 +76,7 @@ def run_job(
             if not wanted:
                 return _cancelled(lease, listeners)
             run = Run(lease, settings, catalog, retriever, listeners)
-            asked_at = job.created_at if job.options.get("revive", True) else None
+            asked_at = jobs.asked_at(job)
             retry, owner = bool(job.options.get("retry")), bool(job.options.get("owner"))
             return run.go(job.paths, retry=retry, owner=owner, asked_at=asked_at)
     except (StorageError, PathRefused) as err:
