@@ -1,6 +1,6 @@
 """One run over a set of paths: decides what each file needs and keeps decoding, encoding and the catalog in step.
 
-Only the thread that calls `go` writes to the catalog. The states of a file are
+Only the thread that calls `go` writes files, clips and states; another renews the lease. The states of a file are
 `queued -> probing -> decoding -> encoding -> committing -> ready | partial | failed | missing | deleted`; a file is
 settled in the very transaction that commits its last clip, so that a kill leaves it either unsettled or whole.
 """
@@ -41,6 +41,7 @@ POLL_S = 1.0
 PUBLISH_EVERY_S = 300.0
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)  # cameras that know no time say 1904 or 1970
 RETRY_NOW = frozenset({"decoder_crashed", "oom_killed", "encode_failed"})
+CHANGED = "The file changed while it was read; it will be tried again."
 NOT_CHARGED = frozenset({"not_found", "unreadable", "changed"})
 
 
@@ -214,7 +215,7 @@ class Run:
     def _decoded(self, work: Work, end: Ended) -> None:
         failure = end.failure
         if work.task.has_changed():  # whatever the decoder says is of something else
-            failure = FileFailed("changed", "The file changed while it was read; it will be tried again.")
+            failure = FileFailed("changed", CHANGED)
             self._take_back(work)
         if failure is not None:
             self._give_up(work, failure)
@@ -243,6 +244,8 @@ class Run:
 
     def _keep_or_give_up(self, work: Work, clips: list[NewClip]) -> None:
         """Keep the clips of a file that is well so far; give up one that is not, once nothing of it is under way."""
+        if work.failed is None and work.task.has_changed():  # a run that ends before the file's end takes nothing back
+            work.failed = FileFailed("changed", CHANGED)
         if work.failed is None:
             self._commit(work, clips)
         elif work.expected is not None and not work.waiting:
