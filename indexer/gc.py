@@ -21,7 +21,7 @@ from indexer.quarantine import quarantine
 from indexer.recovery import recover
 from indexer.segments import ALIGN, Location, SegmentFile, SegmentReader, segment_path
 from indexer.snapshot_files import publishing, snapshot_folders, write_pointer
-from indexer.tables import Clip, Job, Segment, SegmentState, Video, VideoState, now
+from indexer.tables import SEARCHABLE, Clip, Job, Segment, SegmentState, Video, VideoState, now
 from indexer.writer import ClipWriter
 
 COMPACT_BELOW = 0.5
@@ -45,7 +45,7 @@ class GcReport:
 
 
 def collect_garbage(settings: IndexSettings, catalog: Catalog, *, only: str | None = None) -> GcReport:
-    """`only`, a fingerprint, also removes what every other one has stored. Raises NothingIndexed if it has no index."""
+    """`only`, a fingerprint, also removes what every other one has stored. Raises NothingIndexed unless it has all."""
     report = GcReport()
     before = snapshot_folders(settings.data_dir)
     report.bytes_freed += recover(settings.data_dir, catalog)
@@ -82,13 +82,23 @@ def _drop_others(settings: IndexSettings, catalog: Catalog, fingerprint: str) ->
     """Unpublish every fingerprint but this one, then drop their clips."""
     with publishing(settings.data_dir):
         pointer = pointer_of(settings.data_dir)
-        if fingerprint not in pointer.by_fingerprint:
-            raise NothingIndexed("The model in use has no index yet; nothing was dropped.", "Run `htav reindex` first.")
+        if fingerprint not in pointer.by_fingerprint or _lacks_videos(catalog, fingerprint):
+            raise NothingIndexed(
+                "The model in use has not indexed all videos yet; nothing was dropped.", "Run `htav reindex` first."
+            )
         for name in pointer.by_fingerprint.keys() - {fingerprint}:
             pointer = pointer.without(name)
         write_pointer(settings.data_dir, pointer)
     with catalog.transaction() as session:
         return _delete(session, delete(Clip).where(Clip.fingerprint != fingerprint))
+
+
+def _lacks_videos(catalog: Catalog, fingerprint: str) -> bool:
+    """Whether a video can be found with another model alone."""
+    clips = select(Clip.id).where(Clip.video_id == Video.id)
+    query = select(Video.id).where(Video.state.in_(SEARCHABLE), clips.exists())
+    with catalog.session() as session:
+        return session.scalar(query.where(~clips.where(Clip.fingerprint == fingerprint).exists()).limit(1)) is not None
 
 
 def _compact(settings: IndexSettings, catalog: Catalog, segment_id: str, report: GcReport) -> None:

@@ -322,11 +322,14 @@ def test_old_models_go_only_when_asked(settings: IndexSettings, catalog: Catalog
     release(settings, catalog, "new")
     assert collect_garbage(settings, catalog).clips_dropped == 0
     assert open_current(settings.data_dir, catalog, FINGERPRINT).clips == 12
-    with pytest.raises(NothingIndexed, match="nothing was dropped"):
-        collect_garbage(settings, catalog, only="newer")
+    fill(settings, catalog, [0], fingerprint="newer")
+    release(settings, catalog, "newer")
+    for unfinished in ("newer", "newest"):
+        with pytest.raises(NothingIndexed, match="not indexed all videos"):
+            collect_garbage(settings, catalog, only=unfinished)
     release(settings, catalog, FINGERPRINT)  # as a service does that still runs the old model
     report = collect_garbage(settings, catalog, only="new")
-    assert (report.clips_dropped, report.segments_removed, report.snapshots_removed) == (12, 1, 1)
+    assert (report.clips_dropped, report.segments_removed, report.snapshots_removed) == (15, 2, 2)
     assert set(read_pointer(settings.data_dir).by_fingerprint) == {"new"}
     assert open_current(settings.data_dir, catalog, "new").clips == 12
     assert problems(settings, catalog) == []
