@@ -13,5 +13,6 @@ ROOT = str(Path(__file__).resolve().parents[1])
 
 def ours_first(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment for a child: its modules come from where this one lies, never from the current folder."""
-    path = os.pathsep.join(filter(None, (ROOT, environment.get("PYTHONPATH"))))
+    given = environment.get("PYTHONPATH", "").split(os.pathsep)
+    path = os.pathsep.join([ROOT, *filter(None, given)])  # an empty entry would be the current folder
     return {**environment, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}

@@ -30,4 +30,5 @@ def test_what_the_user_added_to_the_path_stays(tmp_path: Path) -> None:
     given = children.ours_first({"PYTHONPATH": str(tmp_path)})
     assert given["PYTHONPATH"] == f"{ROOT}{os.pathsep}{tmp_path}"
     assert run("theirs", Path("/"), given).returncode == 0
+    assert children.ours_first({"PYTHONPATH": f":{tmp_path}:"}) == given, "an empty entry is the current folder"
     assert children.ours_first({"A": "b"}) == {"A": "b", "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
