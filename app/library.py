@@ -4,7 +4,9 @@ Paths leave this module in two forms only: `uri`, relative to its media root, fo
 checked to lie inside that root, for opening.
 """
 
+import errno
 import os
+import stat
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from indexer.config import IndexSettings
 from indexer.errors import StorageError, UnknownVideo
 from indexer.space import storage_errors
 
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 SQL_BATCH = 500
 
 
@@ -152,7 +155,13 @@ def _inside(uri: VideoUri) -> Path | None:
     """
     root, path = Path(os.path.realpath(uri.root.path)), Path(os.path.realpath(uri.file_path))
     with storage_errors(Path(uri.path)):
-        return path if path.is_relative_to(root) and path.is_file() else None
+        try:  # not is_file: whether that tells a file that is gone from a disk that is away depends on Python's version
+            is_file = stat.S_ISREG(path.stat().st_mode)
+        except OSError as err:
+            if err.errno not in GONE:
+                raise
+            return None
+        return path if is_file and path.is_relative_to(root) else None
 
 
 def _readable(uri: VideoUri) -> Path | None:
