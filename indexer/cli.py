@@ -2,7 +2,7 @@
 
 They read options and print; the work is done by the modules they call, imported when needed, so that `--help` is quick.
 With `--json` a command writes one JSON document to stdout and nothing else; progress goes to stderr.
-Exit status: 0 ok, 1 some files failed, 2 wrong use, 3 the index cannot be used.
+Exit status: 0 ok, 1 some files failed or there is no room, 2 wrong use, 3 the index cannot be used (docs/errors.md).
 """
 
 import json
