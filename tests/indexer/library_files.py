@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -127,6 +128,19 @@ def stored(bench: Bench) -> list[bytes]:
         )
         sets = snapshot.fetch([row.clip_id for row in rows])
         return [tokens.to_bytes() for tokens in sets if tokens is not None]
+
+
+def ends_after(batches: int) -> Callable[[Retriever, list[Any]], Any]:
+    """`Retriever.encode_clips` as it is for so many batches; then the process is told to end."""
+    encode, done = Retriever.encode_clips, []
+
+    def encode_clips(retriever: Retriever, clips: list[Any]) -> Any:
+        if len(done) == batches:
+            raise SystemExit
+        done.append(clips)
+        return encode(retriever, clips)
+
+    return encode_clips
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 200.0) -> None:

@@ -19,7 +19,7 @@ from indexer.errors import InsufficientStorage, NothingToIndex, PathNotFound, Pa
 from indexer.run import Run
 from indexer.tables import VideoState
 from model import Retriever
-from tests.indexer.library_files import Bench, counts, cut, searchable, seen, stored
+from tests.indexer.library_files import Bench, counts, cut, ends_after, searchable, seen, stored
 
 
 def test_one_bad_file_stops_nothing_and_is_listed_with_its_code(bench: Bench, library: Path) -> None:
@@ -138,19 +138,13 @@ def test_clips_of_a_file_that_changes_under_way_are_not_used_for_a_copy_of_what_
     control.index(one)
     encode, encoded = Retriever.encode_clips, []
 
-    def interrupted(retriever: Retriever, clips: list[Any]) -> Any:
-        if len(encoded) == 2:
-            raise SystemExit
-        encoded.append(clips)
-        return encode(retriever, clips)
-
     def changing(retriever: Retriever, clips: list[Any]) -> Any:
         encoded.append(clips)
-        if len(encoded) == 4:
+        if len(encoded) == 2:
             seen(one, seconds=60.0, shade=40, fps=4)
         return encode(retriever, clips)
 
-    monkeypatch.setattr(Retriever, "encode_clips", interrupted)
+    monkeypatch.setattr(Retriever, "encode_clips", ends_after(2))
     with pytest.raises(SystemExit):
         bench.index(one)
     kept = bench.clips()
@@ -170,6 +164,25 @@ def test_clips_of_a_file_that_changes_under_way_are_not_used_for_a_copy_of_what_
     assert (report.failed[0].code, Path(report.failed[0].uri).name) == ("changed", "1.mp4")
     assert taken == [kept]
     assert stored(bench) == stored(control)
+
+
+def test_a_run_that_ends_after_a_file_has_changed_leaves_no_clip_of_what_came_later(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = seen(tmp_path / "1.mp4", seconds=60.0, fps=4)
+    bench.settings = bench.settings.model_copy(update={"batch_clips": 1})
+    ends, encoded = ends_after(3), []
+
+    def changing(retriever: Retriever, clips: list[Any]) -> Any:
+        encoded.append(clips)
+        if len(encoded) == 2:
+            seen(one, seconds=60.0, shade=40, fps=4)
+        return ends(retriever, clips)
+
+    monkeypatch.setattr(Retriever, "encode_clips", changing)
+    with pytest.raises(SystemExit):
+        bench.index(one)
+    assert (len(encoded), len(bench.clips())) == (4, 1)
 
 
 def test_a_clip_that_cannot_be_encoded_fails_its_own_file_alone(

@@ -24,21 +24,13 @@ from indexer.tables import Job, JobState
 from indexer.worker import run_worker
 from model import Retriever
 from model.media import clip_windows
-from tests.indexer.library_files import Bench, counts, searchable, seen, stored, wait_for
+from tests.indexer.library_files import Bench, counts, ends_after, searchable, seen, stored, wait_for
 
 
 def test_a_long_file_is_resumed_in_its_middle(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = seen(tmp_path / "film.mp4", seconds=60.0, fps=4)
     bench.settings = bench.settings.model_copy(update={"batch_clips": 1})
-    encode, done = Retriever.encode_clips, []
-
-    def dying(retriever: Retriever, clips: list[Any]) -> Any:
-        if len(done) == 3:
-            raise SystemExit
-        done.append(clips[0].audio_start_s)
-        return encode(retriever, clips)
-
-    monkeypatch.setattr(Retriever, "encode_clips", dying)
+    monkeypatch.setattr(Retriever, "encode_clips", ends_after(3))
     with pytest.raises(SystemExit):
         bench.index(path)
     before = bench.clips()
