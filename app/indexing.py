@@ -1,7 +1,7 @@
 """Index jobs as clients ask for them and see them. The work itself is the worker's; this process only writes rows."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from sqlalchemy import and_, func, or_, select
@@ -24,7 +24,7 @@ from indexer.catalog import (
 )
 from indexer.errors import PathNotFound
 from indexer.failures import is_settled
-from indexer.scan import Scope, resolve
+from indexer.scan import Scope, deepest_root, resolve
 from indexer.tables import stored_name
 
 FAILED_SHOWN = 200
@@ -82,12 +82,11 @@ def job_out(catalog: Catalog, job_id: str) -> JobOut:
 def jobs_out(catalog: Catalog, rows: Sequence[Job]) -> list[JobOut]:
     """Jobs with their progress and the files that failed in them."""
     with catalog.session() as session:  # once: a job may have thousands of paths
-        roots = [Path(root) for root in session.scalars(select(MediaRoot.path))]
-    innermost_first = sorted(roots, key=lambda root: -len(root.parts))
-    return [_out(catalog, job, innermost_first) for job in rows]
+        roots = {Path(root) for root in session.scalars(select(MediaRoot.path))}
+    return [_out(catalog, job, roots) for job in rows]
 
 
-def _out(catalog: Catalog, job: Job, roots: Sequence[Path]) -> JobOut:
+def _out(catalog: Catalog, job: Job, roots: Collection[Path]) -> JobOut:
     states = jobs.file_states(catalog, job.id)
     total, settled = sum(states.values()), sum(count for state, count in states.items() if is_settled(state))
     finished = job.state in jobs.FINISHED
@@ -128,7 +127,7 @@ def _failed(catalog: Catalog, job_id: str) -> list[FileProblem]:
         ]
 
 
-def _relative(path: Path, roots: Sequence[Path]) -> str:
-    """Absolute paths are the owner's business: clients see them relative to their media root, the innermost."""
-    root = next((root for root in roots if path.is_relative_to(root)), None)
+def _relative(path: Path, roots: Collection[Path]) -> str:
+    """Absolute paths are the owner's business: clients see them relative to their media root."""
+    root = deepest_root(path, roots)
     return path.relative_to(root).as_posix() if root else path.name or "."

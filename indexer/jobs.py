@@ -122,12 +122,11 @@ def retry(catalog: Catalog, job_id: str) -> str:
         failed = [file for file in known if file.state not in done]
         for file in failed:
             failures.clear(session, file.root_id, file.path)
-        # what was asked for was asked for then: a video that was deleted since stays deleted
-        asked_at = job.options.get("asked_at", job.created_at.isoformat())
-        options = {**job.options, "retry": True, "retry_of": job_id, "asked_at": asked_at}
-        if job.state in (JobState.FAILED, JobState.CANCELLED) or not known:
-            return enqueue(session, job.paths, kind=job.kind, options=options)
-        return enqueue(session, [file.file_path for file in failed], kind=job.kind, options=options)
+        whole = job.state in (JobState.FAILED, JobState.CANCELLED) or not known
+        paths: Sequence[str | Path] = job.paths if whole else [file.file_path for file in failed]
+        # what was asked for was asked for by the first of them: a video that was deleted since stays deleted
+        first = {"asked_at": job.created_at.isoformat(), **job.options}
+        return enqueue(session, paths, kind=job.kind, options={**first, "retry": True, "retry_of": job_id})
 
 
 def asked_at(job: Job) -> datetime | None:

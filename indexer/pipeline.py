@@ -76,9 +76,8 @@ def run_job(
             if not wanted:
                 return _cancelled(lease, listeners)
             run = Run(lease, settings, catalog, retriever, listeners)
-            asked_at = jobs.asked_at(job)
             retry, owner = bool(job.options.get("retry")), bool(job.options.get("owner"))
-            return run.go(job.paths, retry=retry, owner=owner, asked_at=asked_at)
+            return run.go(job.paths, retry=retry, owner=owner, asked_at=jobs.asked_at(job))
     except (StorageError, PathRefused) as err:
         lease.abort(err.code, str(err))
         raise
