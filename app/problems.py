@@ -184,12 +184,7 @@ async def _on_htav_error(request: Request, error: Exception) -> Response:
     if status_of(error) >= 500 and not isinstance(error, AppError):
         logger.warning("request refused", extra={"code": error.code, "reason": error.message})
     if isinstance(error, CatalogUnusable):  # what the database says names its host: for the operator, not for clients
-        error = Unavailable(
-            "The catalog does not answer.",
-            "Try again in a moment; the reason is in the service's log.",
-            code=error.code,
-            retry_after_s=10,
-        )
+        error = CatalogUnusable("The catalog does not answer.", "Try again; the reason is in the service's log.")
     return error_response(error, request.url.path)
 
 
