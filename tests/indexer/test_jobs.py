@@ -1,10 +1,7 @@
 """A job has one worker at a time, survives his death, and lays no one's death at an innocent file's door."""
 
 import os
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,14 +9,13 @@ import pytest
 from sqlalchemy import event
 
 from indexer import failures, jobs
-from indexer.catalog import Catalog, Job, JobFile, JobState, VideoState, media_root, now
+from indexer.catalog import Catalog, Job, JobFile, JobState, VideoState, media_root
 from indexer.config import IndexSettings
-from indexer.errors import CatalogUnusable, LeaseLost, UnknownJob
+from indexer.errors import LeaseLost, UnknownJob
 from indexer.failures import Verdict
-from indexer.holder import Holder, process_start
+from indexer.holder import Holder
 from indexer.jobs import Lease
 from tests.index_samples import ident
-from tests.indexer.library_files import wait_for
 from tests.processes import claim_take_die, start
 
 
@@ -236,80 +232,6 @@ def test_a_job_given_back_goes_on_elsewhere(any_catalog: Catalog, any_settings: 
     assert [file.path for file in again.files(VideoState.QUEUED)] == ["b.mp4"]
     with any_catalog.session() as session:
         assert failures.find(session, root, "b.mp4") is None
-
-
-def test_a_living_holder_keeps_his_job_until_the_lease_ends(any_catalog: Catalog, any_settings: IndexSettings) -> None:
-    job_id = jobs.submit(any_catalog, ["/media"])
-    lease = claimed(any_catalog, any_settings)
-    assert jobs.claim(any_catalog, any_settings) is None
-    edit(any_catalog, job_id, lease_until=now())
-    lease.heartbeat()
-    assert jobs.claim(any_catalog, any_settings) is None
-    edit(any_catalog, job_id, lease_until=now())
-    other = claimed(any_catalog, any_settings)
-    with pytest.raises(LeaseLost, match="no longer ours"):
-        lease.heartbeat()
-    with pytest.raises(LeaseLost):
-        lease.finish({})
-    assert other.heartbeat()
-
-
-def test_a_lease_is_kept_whatever_its_holder_is_busy_with(any_catalog: Catalog, any_settings: IndexSettings) -> None:
-    any_settings = any_settings.model_copy(update={"lease_s": 2.0})
-    jobs.submit(any_catalog, ["/media"])
-    with claimed(any_catalog, any_settings).kept():
-        time.sleep(3.0)
-        assert jobs.claim(any_catalog, any_settings) is None
-    time.sleep(2.1)
-    assert claimed(any_catalog, any_settings)
-
-
-def test_a_lease_is_kept_past_a_moment_without_its_catalog_and_ends_with_its_job(
-    catalog: Catalog, settings: IndexSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    beats: list[bool] = []
-    heartbeat = Lease.heartbeat
-
-    def faltering(lease: Lease) -> bool:
-        beats.append(True)
-        if len(beats) == 1:
-            raise CatalogUnusable("The catalog does not answer.")
-        return heartbeat(lease)
-
-    monkeypatch.setattr(Lease, "heartbeat", faltering)
-    jobs.submit(catalog, ["/media"])
-    lease = claimed(catalog, settings.model_copy(update={"lease_s": 0.2}))
-    with lease.kept():
-        wait_for(lambda: len(beats) > 2)
-        lease.finish({})
-        wait_for(lambda: "htav-lease" not in {thread.name for thread in threading.enumerate()})
-
-
-@pytest.mark.parametrize(
-    ("change", "free"),
-    [
-        ({"lease_boot": "another boot"}, True),
-        ({"lease_pid_start": 1}, True),  # the number was given to someone else
-        ({"lease_pid": 2**22 + 1}, True),
-        ({"lease_host": "elsewhere", "lease_boot": "another boot"}, False),  # only time can tell
-        ({}, False),
-    ],
-)
-def test_death_is_certain_or_not_assumed(
-    catalog: Catalog, settings: IndexSettings, change: dict[str, object], free: bool
-) -> None:
-    job_id = jobs.submit(catalog, ["/media"])
-    claimed(catalog, settings)
-    edit(catalog, job_id, **change)
-    assert (jobs.claim(catalog, settings) is not None) is free
-
-
-def test_a_zombie_is_dead() -> None:
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert process_start(child.pid) is None
-    child.wait()
-    assert process_start(os.getpid()) is not None
 
 
 def test_a_dead_workers_job_is_taken_over_at_once(any_catalog: Catalog, any_settings: IndexSettings, root: int) -> None:

@@ -16,17 +16,12 @@ from tests.model.small_data import photographs, tones
 from tests.model.test_training import equal, options, weights
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    photographs(root / "p", 2)
-    tones(root / "t", 4)
-    return root
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTAV_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "random-cache"))
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HTAV_CACHE_DIR", str(tmp_path / "cache"))
+    photographs(tmp_path / "p", 2)
+    tones(tmp_path / "t", 4)
+    return tmp_path
 
 
 def test_what_a_process_drew_before_a_step_changes_nothing_in_it(
