@@ -1,8 +1,8 @@
 """The library as the catalog knows it against the library as it lies on disk.
 
-    comparison = library.compare(scopes, found)    # unchanged by (size, time), failed for good, or pending
-    ruling = library.decide(task, content_hash)    # a pending file whose content is known now
-    library.hide_missing(scopes)                   # last, so that a renamed file is never dark in between
+    comparison = library.compare(scopes, found, ...)  # unchanged by (size, time), failed for good, or pending
+    ruling = library.decide(task, content_hash)       # a pending file whose content is known now
+    library.hide_missing(scopes)                      # last, so that a renamed file is never dark in between
 
 A video is *complete* for a model when the catalog holds as many of its clips as its duration has windows. Nothing here
 reads a file's content; nothing here decodes.
