@@ -49,7 +49,11 @@ class Espeak(Synthesiser):
                 if stream is not None:
                     with suppress(BrokenPipeError):
                         stream.close()
-            self.process.wait(timeout=10)
+            try:
+                self.process.wait(timeout=10)
+            except subprocess.TimeoutExpired:  # all that it said has arrived
+                self.process.kill()
+                self.process.wait()
 
     def say_many(self, utterances: Iterable[Utterance]) -> Iterator[Speech]:
         """The speeches in order; some requests are kept under way, so that the synthesiser never waits for us."""

@@ -91,11 +91,19 @@ class Synthesiser:
             index += 1
         return 0
 
+    def choose(self, voice: str, variant: str | None) -> bool:
+        """Speak with a voice; whether there is one. A variant's file is read here, and in the way from then on."""
+        file = self.variants / voice.partition("+")[2]
+        if variant:
+            file.write_text(variant)
+        found: int = self.library.espeak_SetVoiceByName(voice.encode())
+        if variant:
+            file.unlink()
+        return found == 0
+
     def speak(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """The answer to one request."""
-        if request.get("variant"):
-            (self.variants / str(request["voice"]).partition("+")[2]).write_text(str(request["variant"]))
-        if self.library.espeak_SetVoiceByName(str(request["voice"]).encode()) != 0:
+        if not self.choose(str(request["voice"]), request.get("variant")):
             return {"error": f"eSpeak NG has no voice {request['voice']!r}"}, b""
         for parameter, name in ((RATE, "rate"), (PITCH, "pitch"), (RANGE, "range")):
             self.library.espeak_SetParameter(parameter, int(request[name]), 0)
