@@ -3,13 +3,17 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from model.evaluation.bars import Bars
 from model.evaluation.evaluate import Request, Shortlister, evaluate
+from model.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from model.retriever import Retriever
 
 FIGURES = ("r1", "r5", "r10", "mdr", "mnr")
 
@@ -18,9 +22,7 @@ def run_evaluate(
     request: Request, model: Path | str | None, json_output: bool = False, shortlister: Shortlister | None = None
 ) -> None:
     """Evaluate, and print the document of DESIGN section 6 (`--json`) or a table."""
-    from model.retriever import Retriever
-
-    retriever = Retriever.embedded() if model is None else Retriever.from_pretrained(model)
+    retriever = _loaded(model)
     with Bars(quiet=json_output and not sys.stderr.isatty()) as bars:
         document = evaluate(request, retriever, shortlister, bars)
     if json_output:
@@ -34,12 +36,18 @@ def run_figures(
 ) -> None:
     """Every row of the table of figures, into `out`, and printed."""
     from model.evaluation.figures import ROWS, Places, markdown, run_rows
-    from model.retriever import Retriever
 
-    retriever = Retriever.embedded() if model is None else Retriever.from_pretrained(model)
+    retriever = _loaded(model)
     with Bars(quiet=json_output and not sys.stderr.isatty()) as bars:
         report = run_rows(ROWS, Places(data, sets), retriever, out, shortlister, bars.below)
     sys.stdout.write(json.dumps(report) + "\n" if json_output else markdown(ROWS, report))
+
+
+def _loaded(model: Path | str | None) -> "Retriever":
+    from model.retriever import Retriever
+
+    keep_freed_memory()
+    return Retriever.embedded() if model is None else Retriever.from_pretrained(model)
 
 
 def _show(document: dict[str, Any]) -> None:

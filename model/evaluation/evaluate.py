@@ -247,8 +247,10 @@ def score_queries(
     for number, rows in enumerate(among):
         together[rows.tobytes()].append(number)
     done, pairs = 0, sum(len(rows) for rows in among)
-    for numbers in together.values():
-        rows, texts = among[numbers[0]], _texts(retriever, queries, numbers)
+    sounds = np.array([len(clip.audio) for clip in encoded.clips])
+    for numbers in together.values():  # by length, for each pair of a batch costs as much as its longest
+        rows = among[numbers[0]][np.argsort(sounds[among[numbers[0]]], kind="stable")]
+        texts = _texts(retriever, queries, sorted(numbers, key=lambda number: len(queries[number].text)))
         for start in range(0, len(rows), CLIP_BATCH):  # queries within, so that one block alone is held as tensors
             block = rows[start : start + CLIP_BATCH]
             clips = retriever.collate([encoded.clips[row] for row in block]).only(modalities)
