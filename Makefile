@@ -64,7 +64,7 @@ test-figures: $(DEV_STAMP) ## the figures of a checkpoint on the test sets (the 
 train-compact: $(DEV_STAMP) ## make the shipped checkpoint anew from DATA=FOLDER (two processes; resumes)
 	$(BIN)/python -m model.training.recipe --data $(DATA) $(ARGS)
 
-ablate: $(DEV_STAMP) ## what each mechanism of the paper and our own is worth: DATA=FOLDER [MODEL=FOLDER] [ABLATION=runs/ablation]
+ablate: $(DEV_STAMP) ## what each mechanism of the paper and two of our own are worth: DATA=FOLDER [MODEL=FOLDER] [ABLATION=runs/ablation]
 	@test -d "$(DATA)/flickr8k" || { echo 'DATA=FOLDER must hold flickr8k'; exit 2; }
 	$(BIN)/htav synth $(ABLATION)/speech --kind utterances --count 1500 --seed 41 --overwrite --sentences $(DATA)/flickr8k
 	$(BIN)/htav synth $(ABLATION)/speech --kind utterances --count 250 --seed 42 --split val --overwrite --sentences $(DATA)/flickr8k

@@ -1,7 +1,7 @@
 """Running the service: everything that can be wrong is found before it starts, and it goes down in order.
 
 On SIGTERM the service first refuses new searches (503, /readyz fails) while its socket is still open, so that a
-balancer can take it out; then the socket closes and what is in service finishes. A second signal ends it at once.
+balancer can take it out; then the socket closes and what is in service finishes. A second Ctrl-C ends it at once.
 """
 
 import asyncio

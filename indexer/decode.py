@@ -39,19 +39,14 @@ SLOW_DISK = 20e6  # bytes a second: a probe reads the whole file
 MAX_HEADER = 1 << 20
 CHUNK = 1 << 20
 NONSENSE = "The decoder sent what makes no sense."
-RETRYABLE = frozenset({"timeout", "oom_killed", "decoder_crashed", "encode_failed", "unreadable", "not_found"})
 
 
 class FileFailed(IndexerError):
-    """One file cannot be indexed. `terminal` codes would fail in the same way again and are not retried."""
+    """One file cannot be indexed; `indexer.failures` knows which codes are worth another attempt."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(stored_name(message))  # it may name the file, and names need not be UTF-8
         self.code = code  # type: ignore[misc]  # the file's, not the class's
-
-    @property
-    def terminal(self) -> bool:
-        return self.code not in RETRYABLE
 
 
 class FileCut(FileFailed):

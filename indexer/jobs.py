@@ -92,7 +92,7 @@ def file_states(catalog: Catalog, job_id: str) -> dict[VideoState, int]:
 
 
 def events(catalog: Catalog, job_id: str, *, after: int = 0, limit: int = 500) -> Sequence[JobEvent]:
-    """The job's history behind event `after`; kinds are `state`, `file` and what the pipeline adds."""
+    """The job's history behind event `after`; kinds are `state`, `cancel_requested` and what the pipeline adds."""
     with catalog.session() as session:
         _get(session, job_id)
         query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.id > after)

@@ -20,7 +20,7 @@ Word = np.unsignedinteger[Any]
 
 
 def bar(letters: int) -> float:
-    """The edits a letter that a find may have: a few in a hundred readings of other sentences have as many.
+    """The edits a letter that a find may have: no more than a few in a hundred readings of other sentences have as few.
 
     Few letters are found anywhere, hence the square root; fitted on readings of training speech (docs/training-log.md).
     """

@@ -99,7 +99,7 @@ class Snapshot:
         self._hidden: tuple[float, Ids] = (0.0, np.empty(0, np.int64))
 
     def describe(self) -> dict[str, Any]:
-        """Kind and size of the coarse index, for /version and `htav verify`."""
+        """Kind and size of the coarse index."""
         return self._index.describe()
 
     def search(self, vector: Floats, k: int, allow: Ids | None = None) -> tuple[Floats, Ids]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def cache_dir(part: str) -> Path:
-    """`$HTAV_CACHE_DIR/part`, or `~/.cache/htav/part`; made when missing."""
+    """`$HTAV_CACHE_DIR/part`, else `part` in `htav` of the user's cache, usually `~/.cache`; made when missing."""
     root = os.environ.get("HTAV_CACHE_DIR")
     base = Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "htav"
     folder = base / part

@@ -1,4 +1,4 @@
-"""The model's own commands: synth, gather, train, evaluate. Each only reads its options and calls its module."""
+"""The model's own commands, from synth to ablate. Each only reads its options and calls its module."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -292,7 +292,7 @@ def ablate(
     threads: Annotated[int, typer.Option(help="Threads of the computation.")] = 2,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
-    """Take out each mechanism of the paper and our own in turn, train the heads again; goes on where it was stopped."""
+    """Take out each mechanism of the paper and two of our own in turn, train again; goes on where it was stopped."""
     from model.training.ablation.run import Request, run_ablate
 
     request = Request(

@@ -13,9 +13,16 @@ PRESETS = Path(__file__).parent / "presets"
 
 
 class ConfigError(HtavError):
-    """A preset or a checkpoint's config.json cannot be understood."""
+    """A checkpoint's config.json cannot be understood."""
 
     code: ClassVar[str] = "bad_config"
+    exit_code: ClassVar[int] = 3
+
+
+class UnknownPreset(ConfigError):
+    """There is no preset of that name."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,7 @@ class RetrieverConfig:
         path = PRESETS / f"{preset}.json"
         if not path.is_file():
             known = ", ".join(sorted(found.stem for found in PRESETS.glob("*.json")))
-            raise ConfigError(f"there is no preset '{preset}'.", f"Choose one of: {known}.")
+            raise UnknownPreset(f"there is no preset '{preset}'.", f"Choose one of: {known}.")
         return cls.from_json(json.loads(path.read_text()))
 
     @classmethod

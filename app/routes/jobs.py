@@ -119,7 +119,10 @@ async def index_job_events(
     service: ServiceDep,
     last_event_id: Annotated[int, Header(ge=0, le=2**63 - 1, description="Go on behind this event")] = 0,
 ) -> Response:
-    """Server-sent events: `state`, `found` and `file`, each with an id to resume at. The stream ends with the job."""
+    """Server-sent events, each with an id to resume at. The stream ends with the job.
+
+    `state`, `scanned`, `found`, `file`, `note` and, when that was asked for, `cancel_requested`.
+    """
     await run_in_threadpool(jobs.get, service.catalog, job_id)
     stream = _events(service, request, job_id, last_event_id)
     return EventStream(stream, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})

@@ -42,7 +42,7 @@ class JobOut(BaseModel):
                     "failed": [
                         {
                             "uri": "home/broken.mp4",
-                            "code": "unreadable",
+                            "code": "truncated",
                             "message": "The file is cut off.",
                             "attempts": 1,
                         }

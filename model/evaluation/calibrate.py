@@ -26,6 +26,7 @@ from model.evaluation.evaluate import EvaluationError, Float32, Progress, item_s
 from model.evaluation.gallery import encode_gallery
 from model.evaluation.queries import Query, gather_queries
 from model.evaluation.reliability import calibration_error, draw_reliability
+from model.memory import keep_freed_memory
 from model.retriever import Retriever
 
 MEDIUM_RIGHT, HIGH_RIGHT = 0.6, 0.85
@@ -88,6 +89,7 @@ def calibrate(
     What cannot be read is left out and listed in `failed`. Raises ManifestError, or EvaluationError when the data give
     too few queries: then nothing is written.
     """
+    keep_freed_memory()
     retriever = Retriever.from_pretrained(folder)
     failed: list[Failure] = []
     parts = [outcomes(retriever, path, split, queries, seed, progress, failed) for path in data]

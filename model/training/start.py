@@ -30,7 +30,7 @@ _LAYER_NAMES = {
 def start_from_preset(preset: str, *, pretrained: bool, seed: int) -> Retriever:
     """Build a retriever; the same seed gives the same weights. The caller's random state is left alone.
 
-    Raises ConfigError for an unknown preset, TrunkUnavailableError when a publisher's weights cannot be had.
+    Raises UnknownPreset, TrunkUnavailableError when a publisher's weights cannot be had.
     """
     config = RetrieverConfig.from_preset(preset)
     with torch.random.fork_rng(devices=[]):

@@ -231,4 +231,4 @@ def test_a_config_that_cannot_be_understood_says_where(change: dict[str, object]
     values = json.loads(json.dumps(fresh_tiny().config.to_json())) | change
     with pytest.raises(ConfigError) as caught:
         RetrieverConfig.from_json(values)
-    assert said in caught.value.message
+    assert said in caught.value.message and caught.value.exit_code == 3
