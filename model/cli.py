@@ -127,6 +127,9 @@ def train(
     compose: Annotated[
         float, typer.Option(help="Share of steps with films put together out of the photographs and sounds.")
     ] = 0.0,
+    names: Annotated[
+        float, typer.Option(help="Share of steps that teach what the frame trunk knows of ImageNet's classes by name.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of the computation, shared by its processes.")] = 2,
     validate_every: Annotated[int, typer.Option(help="Steps between two looks at the val part.")] = 200,
@@ -146,7 +149,7 @@ def train(
             epochs=epochs,
             hours=hours, batch_size=batch_size, lr=lr, trunk_lr=trunk_lr, schedule=schedule, weight_decay=weight_decay,
             clip_norm=clip_norm, accumulate=accumulate, average=average, bf16=bf16, train=trained, only=only, loss=loss,
-            views=views, captions=captions, augment=augment, compose=compose, seed=seed, threads=threads,
+            views=views, captions=captions, augment=augment, compose=compose, names=names, seed=seed, threads=threads,
             validate_every=validate_every, validate_items=validate_items,
             save_minutes=save_minutes, save_every=save_every, resume=resume,
         ),

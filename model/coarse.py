@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.clip_tokens import ClipTokens
+from model.text import TextEncoding
 from model.wide import WideLayers
 
 
@@ -38,7 +39,8 @@ class Offered(NamedTuple):
 class CoarseEncoder(nn.Module):
     """One vector a modality and one for both, 3 d numbers a clip, so that the shortlist is one inner product."""
 
-    def __init__(self, width: int, wide: int = 0) -> None:
+    def __init__(self, width: int, wide: int = 0, gist: int = 0) -> None:
+        """`wide` is the hidden width of what is added to the query for pictures, `gist` that of RoBERTa; 0 for none."""
         super().__init__()
         self.video_pool, self.audio_pool = AttentionPool(width), AttentionPool(width)
         self.fused = nn.Linear(2 * width, width, bias=False)
@@ -48,7 +50,8 @@ class CoarseEncoder(nn.Module):
         with torch.no_grad():
             self.query.weight.copy_(torch.eye(width).repeat(3, 1))
             self.query.bias.zero_()
-        self.widened = WideQuery(width, wide) if wide else None
+        self.widened = WideQuery(width, wide, width) if wide else None
+        self.gist = WideQuery(gist, wide, width) if gist else None
         self.gate = nn.Linear(width, 3)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
@@ -61,48 +64,52 @@ class CoarseEncoder(nn.Module):
         fused = self.fused(torch.cat([video, audio], dim=-1))
         return torch.cat([_unit(video), _unit(audio), _unit(fused)], dim=-1)
 
-    def queries(self, pooled: Tensor, modalities: tuple[str, ...] = ("video", "audio")) -> Tensor:
-        """Query vectors t [B, d] to [B, 3 d] with the gates multiplied in; `modalities` picks the parts that count."""
+    def queries(self, text: TextEncoding, modalities: tuple[str, ...] = ("video", "audio")) -> Tensor:
+        """Queries to [B, 3 d] with the gates multiplied in; `modalities` picks the parts that count."""
         allowed = torch.tensor(
-            ["video" in modalities, "audio" in modalities, set(modalities) >= {"video", "audio"}], device=pooled.device
+            ["video" in modalities, "audio" in modalities, set(modalities) >= {"video", "audio"}],
+            device=text.pooled.device,
         )
-        gates = self.gate(pooled).masked_fill(~allowed, float("-inf")).softmax(dim=-1)  # [B, 3]
-        parts = self.parts(pooled)
+        gates = self.gate(text.pooled).masked_fill(~allowed, float("-inf")).softmax(dim=-1)  # [B, 3]
+        parts = self.parts(text)
         vectors: Tensor = (gates.unsqueeze(-1) * parts).flatten(-2)
         return vectors
 
-    def parts(self, pooled: Tensor) -> Tensor:
-        """Query vectors t [B, d] to what is compared with each part of a clip's vectors, [B, 3, d], L2-normalised."""
-        parts: Tensor = self.query(pooled).unflatten(-1, (3, -1))
+    def parts(self, text: TextEncoding) -> Tensor:
+        """Queries to what is compared with each part of a clip's vectors, [B, 3, d], L2-normalised."""
+        seen, *others = self.query(text.pooled).unflatten(-1, (3, -1)).unbind(dim=1)
         if self.widened is not None:
-            parts = torch.cat([parts[:, :1] + self.widened(pooled).unsqueeze(1), parts[:, 1:]], dim=1)
-        return _unit(parts)
+            seen = seen + self.widened(text.pooled)
+        if self.gist is not None:
+            seen = seen + self.gist(text.gist)
+        return _unit(torch.stack([seen, *others], dim=1))
 
-    def compare(self, pooled: Tensor, clips: ClipTokens) -> CoarseScores:
+    def compare(self, text: TextEncoding, clips: ClipTokens) -> CoarseScores:
         """B queries with C clips, each modality by itself and both; never in half precision."""
         dtype = self.logit_scale.dtype
-        pooled, clips = pooled.to(dtype), replace(clips, video=clips.video.to(dtype), audio=clips.audio.to(dtype))
-        with torch.autocast(pooled.device.type, enabled=False):
-            return self.cosines(pooled, clips)
+        text = replace(text, pooled=text.pooled.to(dtype), gist=text.gist.to(dtype))
+        clips = replace(clips, video=clips.video.to(dtype), audio=clips.audio.to(dtype))
+        with torch.autocast(text.pooled.device.type, enabled=False):
+            return self.cosines(text, clips)
 
-    def cosines(self, pooled: Tensor, clips: ClipTokens) -> CoarseScores:
+    def cosines(self, text: TextEncoding, clips: ClipTokens) -> CoarseScores:
         video, audio, _ = self.clips(clips).chunk(3, dim=-1)
-        seen, heard, _ = self.parts(pooled).unbind(dim=1)
+        seen, heard, _ = self.parts(text).unbind(dim=1)
         cosines = torch.stack([seen @ video.T, heard @ audio.T], dim=-1)  # [B, C, 2]
         present = torch.stack([clips.video_mask.any(dim=1), clips.audio_mask.any(dim=1)], dim=-1)
-        gates = self.gate(pooled)[:, None, :2].masked_fill(~present, -1e4).softmax(dim=-1) * present
+        gates = self.gate(text.pooled)[:, None, :2].masked_fill(~present, -1e4).softmax(dim=-1) * present
         return CoarseScores((gates * cosines).sum(dim=-1), cosines[..., 0], cosines[..., 1])
 
 
 class WideQuery(WideLayers):
-    """What two wide layers add to the query for pictures [B, d]."""
+    """What two wide layers add to the query for pictures [B, d], out of what is known of a text [B, inputs]."""
 
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__(width, hidden, width)
-        self.norm = nn.LayerNorm(width)
+    def __init__(self, inputs: int, hidden: int, width: int) -> None:
+        super().__init__(inputs, hidden, width)
+        self.norm = nn.LayerNorm(inputs)
 
-    def forward(self, pooled: Tensor) -> Tensor:
-        return self.added(self.norm(pooled))
+    def forward(self, text: Tensor) -> Tensor:
+        return self.added(self.norm(text))
 
 
 class AttentionPool(nn.Module):

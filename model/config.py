@@ -110,7 +110,7 @@ class ConfidenceConfig:
 class RetrieverConfig:
     """The whole. `wide` is the hidden width of the frame summary and of the coarse query for pictures; 0: neither.
 
-    `spelling` is 1 where words are found by their letters, too.
+    `gist` is 1 where RoBERTa's mean state adds to that query, too, `spelling` where words are found by their letters.
     """
 
     preset: str
@@ -120,6 +120,7 @@ class RetrieverConfig:
     audio: AudioConfig
     dtw_gamma: float = 0.1
     wide: int = 0
+    gist: int = 0
     spelling: int = 0
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
 

@@ -125,11 +125,11 @@ class RetrievalLoss(nn.Module):
         weights, coarse, positives = self.weights, retriever.coarse, batch.positives
         vectors = coarse.clips(clips)
         scale = coarse.logit_scale.exp().clamp(max=_LARGEST_SCALE)
-        logits = scale * coarse.queries(text.pooled) @ vectors.T
+        logits = scale * coarse.queries(text) @ vectors.T
         parts = {"coarse": weights.coarse * info_nce(logits, positives)}
         if weights.cross_clr > 0:
             parts["cross_clr"] = weights.cross_clr * cross_clr(text.pooled, vectors, positives)
-        alone, (seen, heard) = coarse.compare(text.pooled, clips), senses(batch)
+        alone, (seen, heard) = coarse.compare(text, clips), senses(batch)
         if bool(clips.video_mask.any()):
             parts["coarse_seen"] = weights.coarse_alone * of_one_sense(scale * alone.video, seen, clips.video_mask)
         if bool(clips.audio_mask.any()):

@@ -78,7 +78,7 @@ def _apart(fusion: FusionHead, coarse: CoarseEncoder, asked: TextEncoding, clips
     )  # [2, K, C]
     present = torch.stack([clips.video_mask.any(dim=1), clips.audio_mask.any(dim=1)]).unsqueeze(1)
     centres = centres * present  # what a clip lacks leads nowhere
-    found = coarse.compare(asked.pooled, clips)
+    found = coarse.compare(asked, clips)
     shares = (EVIDENCE * torch.stack([found.video, found.audio])).masked_fill(~present, -1e4).softmax(dim=0)
     both = (shares * centres).sum(dim=0, keepdim=True)
     return torch.cat([centres, both]).diff(dim=1).amin(dim=1)

@@ -48,7 +48,7 @@ class Retriever(nn.Module, ModelHubMixin):
         self.query_only = query_only
         self.text = TextEncoder(config.text, config.width, tokenizer)
         self.fusion = FusionHead(config.width, len(config.video.channels), config.dtw_gamma)
-        self.coarse = CoarseEncoder(config.width, config.wide)
+        self.coarse = CoarseEncoder(config.width, config.wide, config.text.hidden if config.gist else 0)
         self.late = QueryShare(config.width, start=0.27) if config.wide else None
         self.spelling = Spelling(config.width) if config.spelling else None
         self.cells = sum(rows * columns for rows, columns in config.video.grids)
@@ -176,7 +176,7 @@ class Retriever(nn.Module, ModelHubMixin):
     @torch.inference_mode()
     def coarse_query(self, text: TextEncoding, modalities: tuple[str, ...] = BOTH) -> Float32:
         """Query vectors [B, 3 d]; the shortlist's score is their inner product with the coarse vectors."""
-        vectors: Float32 = self.coarse.queries(text.pooled, modalities).cpu().numpy()
+        vectors: Float32 = self.coarse.queries(text, modalities).cpu().numpy()
         return vectors
 
     @torch.inference_mode()
@@ -204,7 +204,7 @@ class Retriever(nn.Module, ModelHubMixin):
         pairs: PairScores = self.fusion(text, clips)
         if self.late is not None:
             share = self.late(text.pooled) * text.mask.any(dim=1, keepdim=True)
-            pairs = pairs.summed(*self.coarse.compare(text.pooled, clips), share)._replace(coarse_share=share)
+            pairs = pairs.summed(*self.coarse.compare(text, clips), share)._replace(coarse_share=share)
         if any(text.events):
             pairs = pairs.ordered(*event_order(self.fusion, self.coarse, text, clips))
         if self.spelling is not None and bool(clips.audio_mask.any()):

@@ -25,6 +25,7 @@ class TextEncoding:
     tokens: Tensor  # [B, N, d]
     mask: Tensor  # [B, N]
     pooled: Tensor  # [B, d]
+    gist: Tensor  # [B, hidden] the mean of RoBERTa's states, which knows more words than captions teach
     words: list[list[str]]
     unknown: list[list[str]]
     understood: list[bool]
@@ -38,6 +39,7 @@ class TextEncoding:
             self.tokens[index : index + 1, :n],
             self.mask[index : index + 1, :n],
             self.pooled[index : index + 1],
+            self.gist[index : index + 1],
             [self.words[index]],
             [self.unknown[index]],
             [self.understood[index]],
@@ -155,6 +157,7 @@ class TextEncoder(nn.Module):
         ids = torch.tensor([encoding.ids for encoding in encodings], device=device)
         present = torch.tensor([encoding.attention_mask for encoding in encodings], device=device).bool()
         state = self.contextual(ids, present)
+        gist = (state * present.unsqueeze(-1)).sum(dim=1) / present.sum(dim=1, keepdim=True)
         state = state + self.characters(*(part.to(device) for part in character_spans(texts, encodings)))
         nodes = self.norm(self.project(state))
         nodes = self.graph(nodes, present)  # Eqs 2, 10
@@ -164,7 +167,7 @@ class TextEncoder(nn.Module):
         n = max(int(mask.sum(dim=1).max()), 1)
         tokens, mask = tokens[:, :n], mask[:, :n]
         spelling = [spelled_tokens(*both) for both in zip(texts, encodings, strict=True)]
-        return TextEncoding(tokens, mask, self.pool(tokens, mask), *self.words(texts, encodings), spelling)
+        return TextEncoding(tokens, mask, self.pool(tokens, mask), gist, *self.words(texts, encodings), spelling)
 
     def pool(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """The query vector t [B, d]: an attention-weighted mean of the tokens."""

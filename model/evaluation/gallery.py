@@ -3,6 +3,7 @@
 The cache is the evaluation's own. It knows content and fingerprint, never a file's name, and never touches the index.
 """
 
+import os
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def _token_sets(item: Item, retriever: Retriever, folder: Path) -> list[TokenSet
     decoded = (decode(item, span, shape) for span in look(item).spans)
     made = [retriever.encode_clips([ClipInput(*clip)])[0] for clip in decoded]
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".partial")
+    beside = path.with_suffix(f".{os.getpid()}.partial")  # another evaluation may make the same
     beside.write_bytes(_packed(made))
     beside.replace(path)
     return made

@@ -23,6 +23,7 @@ from model.data.items import ClipCache
 from model.data.manifest import TimedWord, normalised
 from model.training.batch import Sense, TrainBatch
 from model.training.compose import COMPOSED, Composer
+from model.training.named import NAMED, Namer
 
 SEEN, HEARD = frozenset({"seen"}), frozenset({"said", "heard"})  # the kinds of text that one sense can answer
 MAIN_TEXTS = 0.75  # how often an example is asked for by its own queries rather than by any kind of text
@@ -60,16 +61,19 @@ class Feed:
         change: bool = True,
         captions: int = 1,
         composer: Composer | None = None,
+        namer: Namer | None = None,
     ) -> None:
         self.sources, self.cache, self.seed = sources, cache, seed
         self.features, self.views, self.change, self.captions = features, views, change, captions
-        self.composer = composer
+        self.composer, self.namer = composer, namer
 
     def batch(self, draw: Draw) -> TrainBatch:
         """The tensors of a draw."""
         source = self.sources[draw.source]
         if source.form == COMPOSED and self.composer is not None:
             return self.composer.batch(draw, source)
+        if source.form == NAMED and self.namer is not None:
+            return self.namer.batch(draw, source)
         choices = [self._choose(source.examples[row], draw, row) for row in draw.rows]
         waves, timings = (None, None) if source.form == "still" else self._sounds(choices)
         asked = choices if source.form != "still" else [more for choice in choices for more in self._captions(choice)]

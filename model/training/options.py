@@ -7,7 +7,7 @@ from typing import ClassVar
 from model.errors import HtavError
 
 DEFAULT_EPOCHS = 20.0
-FORM_BATCHES = {"still": 128, "sound": 48, "film": 32, "composed": 32}
+FORM_BATCHES = {"still": 128, "sound": 48, "film": 32, "composed": 32, "named": 128}
 
 SQUARE = (2, 2)  # pictures times sounds: the fewest composed films that tell apart what is seen and what is heard
 GRID = SQUARE[0] * SQUARE[1]
@@ -49,6 +49,7 @@ class Options:
     captions: int = 1
     augment: bool = True
     compose: float = 0.0
+    names: float = 0.0
     seed: int = 0
     threads: int = 2
     validate_every: int = 200
@@ -73,8 +74,9 @@ class Options:
                 raise TrainingError(f"--{name.replace('_', '-')} is {value}.", "It must be above zero.")
         if not 0 <= self.average < 1:
             raise TrainingError(f"--average is {self.average}.", "It must be at least 0 and below 1.")
-        if not 0 <= self.compose < 1:
-            raise TrainingError(f"--compose is {self.compose}.", "It must be at least 0 and below 1.")
+        for name, share in (("compose", self.compose), ("names", self.names)):
+            if not 0 <= share < 1:
+                raise TrainingError(f"--{name} is {share}.", "It must be at least 0 and below 1.")
         if self.schedule not in ("one-cycle", "cosine"):
             raise TrainingError(f"there is no schedule '{self.schedule}'.", "Choose one-cycle or cosine.")
         sizes = self.batch_sizes()

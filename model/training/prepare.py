@@ -20,6 +20,7 @@ from model.training.devices import computing_on
 from model.training.feed import Feed
 from model.training.frozen_frames import freeze_frames
 from model.training.frozen_text import freeze_text_trunk
+from model.training.named import Namer, named, published_classifier
 from model.training.options import Options, TrainingError
 from model.training.report import Report
 from model.training.start import deepened
@@ -108,6 +109,7 @@ def prepare(
     sources = usable(_shared(sources, world, report), options.split)
     validation = _validation(folders, pixels, options, report)
     composer = _composer(sources, store, cache, shape, options, world) if options.compose else None
+    namer = _namer(sources, store, retriever, options, world) if options.names else None
     sampler = _sampler(sources, options, report, rank, world)
     feed = Feed(
         sources,
@@ -118,6 +120,7 @@ def prepare(
         change=options.augment,
         captions=options.captions,
         composer=composer,
+        namer=namer,
     )
     return Prepared(retriever, loss, trained, feed, sampler, validation, pixels)
 
@@ -157,6 +160,19 @@ def _composer(
     composer = Composer(sources, store, cache, seed=options.seed, frames=shape.frames, views=views)
     sources += composed(sources, options.compose, world)
     return composer
+
+
+def _namer(
+    sources: list[Source], store: FeatureStore | None, retriever: Retriever, options: Options, world: int
+) -> Namer:
+    """What moves photographs towards names, to whose sources their own is added."""
+    if store is None:
+        raise TrainingError("names are taught with kept maps.", "Let no stage of the frame trunk learn: see --train.")
+    views = options.views if options.augment else 1
+    own = named(sources, options.names, world)
+    namer = Namer(sources, store, published_classifier(retriever.config.video, store), seed=options.seed, views=views)
+    sources.append(own)
+    return namer
 
 
 def _sampler(sources: list[Source], options: Options, report: Report, rank: int, world: int) -> BatchSampler:

@@ -178,9 +178,9 @@ STAGES: Final = (
     ),
     Stage(
         "look",
-        90,
-        f"--lr 1e-3 --batch-size 512 --loss {ONLY_SEEN_WHOLE} "
-        "--only video.summary,coarse.widened,coarse.video_pool --views 3",
+        570,
+        f"--lr 1.5e-3 --batch-size 512 --average 0.98 --loss {ONLY_SEEN_WHOLE} --names 0.5 "
+        "--only video.summary,coarse.query,coarse.widened,coarse.gist,coarse.video_pool --views 2",
         {"flickr8k": 1.0},
         ("join",),
     ),

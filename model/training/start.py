@@ -54,6 +54,7 @@ def deepened(trained: Retriever, seed: int) -> Retriever:
     grown = replace(
         config,
         wide=config.wide or now.wide,
+        gist=config.gist or now.gist,
         spelling=config.spelling or now.spelling,
         audio=replace(config.audio, temporal_layers=layers, max_tokens=most),
     )

@@ -82,10 +82,11 @@ def query(lengths: list[int], seed: int = 0, width: int = WIDTH, dtype: torch.dt
     tokens = torch.from_numpy(rng.standard_normal((B, N, width))).to(dtype)
     mask = torch.arange(N) < torch.tensor(lengths).unsqueeze(1)
     pooled = torch.from_numpy(rng.standard_normal((B, width))).to(dtype)
+    gist = torch.from_numpy(rng.standard_normal((B, width))).to(dtype)
     words = [[f"word{n}" for n in range(length)] for length in lengths]
     spelled = [[SpelledToken((2 + n % 26, 3 + n % 26), False) for n in range(length)] for length in lengths]
     understood = [length > 0 for length in lengths]
-    return TextEncoding(tokens, mask, pooled, words, [[] for _ in lengths], understood, spelled)
+    return TextEncoding(tokens, mask, pooled, gist, words, [[] for _ in lengths], understood, spelled)
 
 
 def sound(seconds: float, seed: int = 0) -> np.ndarray:

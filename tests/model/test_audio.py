@@ -184,7 +184,7 @@ def test_limit_is_blind_to_the_batch() -> None:
 
 def test_a_checkpoint_is_deepened_with_hardly_a_change_of_what_it_says() -> None:
     small = replace(tiny().config.audio, temporal_layers=0, max_tokens=32)
-    shallow = replace(tiny().config, wide=0, spelling=0, audio=small)
+    shallow = replace(tiny().config, wide=0, gist=0, spelling=0, audio=small)
     with torch.random.fork_rng():
         trained = Retriever(shallow, tiny().text.tokenizer).eval()
     deeper = deepened(trained, seed=0)
@@ -202,6 +202,6 @@ def test_a_checkpoint_is_deepened_with_hardly_a_change_of_what_it_says() -> None
             share.offset.fill_(-30.0)
         scores = [network.pair_scores(text, clips).fused for network in (trained, deeper)]
         torch.testing.assert_close(*scores, rtol=0, atol=1e-5)
-        assert torch.equal(trained.coarse.queries(text.pooled), deeper.coarse.queries(text.pooled))
+        assert torch.equal(trained.coarse.queries(text), deeper.coarse.queries(text))
     assert torch.equal(before.tokens, after.tokens)
     assert deepened(deeper, seed=0) is deeper

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 
 from model import checkpoint, hub
 from model.checkpoint import CheckpointError
+from model.config import RetrieverConfig
 from model.retriever import Retriever
 from model.storage import narrowed, widened
 from tests.model.samples import TEXTS, clip, fresh_tiny, tiny, token_set
@@ -135,7 +136,8 @@ def test_the_fingerprint_changes_with_what_changes_tokens_and_not_with_calibrati
 
 def test_a_checkpoint_without_parts_that_came_later_keeps_its_fingerprint_and_can_be_calibrated(tmp_path: Path) -> None:
     """Its config.json does not name them; one written now does, as switched off."""
-    config = replace(tiny().config, wide=0, spelling=0)
+    assert [part.name for part in fields(RetrieverConfig) if part.default == 0] == list(checkpoint.LATER_PARTS)
+    config = replace(tiny().config, **dict.fromkeys(checkpoint.LATER_PARTS, 0))
     with torch.random.fork_rng():
         retriever = Retriever(config, tiny().text.tokenizer)
     retriever.save_pretrained(tmp_path)

@@ -98,7 +98,7 @@ def coarse_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) -> 
     network, clip = tiny(dtype), collate([item], CELLS, WIDTH)
     assert network.late is not None
     clip = dataclasses.replace(clip, video=clip.video.to(dtype), audio=clip.audio.to(dtype))
-    query, vector = network.coarse.parts(text.pooled)[0], network.coarse.clips(clip)[0].view(3, WIDTH)
+    query, vector = network.coarse.parts(text)[0], network.coarse.clips(clip)[0].view(3, WIDTH)
     seen, heard = float(query[0] @ vector[0]), float(query[1] @ vector[1])
     gates = [float(gate) for gate in network.coarse.gate(text.pooled)[0, :2].exp()]
     gates = [gate * bool(tokens) for gate, tokens in zip(gates, (len(item.video), len(item.audio)), strict=True)]
@@ -157,6 +157,7 @@ def test_padding_of_texts_and_clips_does_not_move_the_cosine(dtype: torch.dtype)
         torch.cat([torch.cat([text.tokens, torch.randn(2, 7, WIDTH, dtype=dtype)], dim=1), longer.tokens[2:]]),
         torch.cat([torch.cat([text.mask, torch.zeros(2, 7, dtype=torch.bool)], dim=1), longer.mask[2:]]),
         torch.cat([text.pooled, longer.pooled[2:]]),
+        torch.cat([text.gist, longer.gist[2:]]),
         *([], [], []),
         [*text.spelled, *longer.spelled[2:]],
     )
@@ -200,7 +201,12 @@ def test_permuting_queries_permutes_scores_and_nothing_else() -> None:
     text = query([4, 2, 6])
     order = torch.tensor([2, 0, 1])
     turned = TextEncoding(
-        text.tokens[order], text.mask[order], text.pooled[order], [], [], [], [text.spelled[row] for row in order]
+        text.tokens[order],
+        text.mask[order],
+        text.pooled[order],
+        text.gist[order],
+        *([], [], []),
+        [text.spelled[row] for row in order],
     )
     items = [token_set(1), token_set(2, 0, 4), token_set(3, 2, 0)]
     for before, after in zip(fuse(text, items), fuse(turned, items), strict=True):
@@ -268,6 +274,17 @@ def test_coarse_vectors_are_blind_to_padding() -> None:
 )
 def test_a_coarse_query_uses_the_parts_of_its_modalities(modalities: tuple[str, ...], used: list[int]) -> None:
     with torch.no_grad():
-        parts = coarse().queries(query([3, 2]).pooled, modalities).view(2, 3, WIDTH).norm(dim=-1).numpy()
+        parts = coarse().queries(query([3, 2]), modalities).view(2, 3, WIDTH).norm(dim=-1).numpy()
     np.testing.assert_allclose(parts.sum(axis=1), [1.0, 1.0], rtol=1e-5)  # gates over unit vectors
     assert (parts > 0).tolist() == [[place in used for place in range(3)]] * 2
+
+
+def test_what_roberta_says_of_a_text_moves_its_query_for_pictures_alone() -> None:
+    encoder = CoarseEncoder(WIDTH, wide=24, gist=WIDTH).eval()
+    text = query([3, 2])
+    other = dataclasses.replace(text, gist=text.gist.flip(0))
+    with torch.no_grad():
+        assert torch.equal(encoder.parts(text), encoder.parts(other))  # nothing of it until it learns
+        scramble(encoder)
+        before, after = encoder.parts(text), encoder.parts(other)
+    assert (before != after).any(dim=-1).tolist() == [[True, False, False]] * 2

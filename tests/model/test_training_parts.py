@@ -90,9 +90,10 @@ def test_temperatures_thresholds_and_gates_learn_faster_than_matrices() -> None:
 def test_batch_sizes_and_loss_weights_are_read() -> None:
     plain = Options(data=("d",), out=Path("o"), steps=1)
     assert Options(data=("d",), out=Path("o")).most_epochs() == 20 and plain.most_epochs() is None
-    assert replace(plain, batch_size="16").batch_sizes() == dict.fromkeys(("still", "sound", "film", "composed"), 16)
+    forms = ("still", "sound", "film", "composed", "named")
+    assert replace(plain, batch_size="16").batch_sizes() == dict.fromkeys(forms, 16)
     some = replace(plain, batch_size="still=9, film=3").batch_sizes()
-    assert some == {"still": 9, "sound": 48, "film": 3, "composed": 32}
+    assert some == {"still": 9, "sound": 48, "film": 3, "composed": 32, "named": 128}
     assert loss_weights("ctc=0.25,dual_softmax=1").ctc == 0.25 and loss_weights("dual_softmax=1").dual_softmax is True
 
 

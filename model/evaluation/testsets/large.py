@@ -1,6 +1,6 @@
 """A library of 10,000 clips and 1,000 held-out queries: whether the shortlist holds what the reranker would choose.
 
-It takes half an hour of one core to make and hours to score, so it is made only when it is named.
+It takes minutes to make, but more than an hour of one core to encode and score, so it is made only when it is named.
 """
 
 import random
