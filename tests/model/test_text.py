@@ -94,7 +94,9 @@ def test_a_text_does_not_depend_on_its_batch() -> None:
         assert int(together.mask[row].sum()) == n
         torch.testing.assert_close(together.tokens[row, :n], alone.tokens[0, :n], rtol=0, atol=1e-5)
         torch.testing.assert_close(together.pooled[row], alone.pooled[0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(together.gist[row], alone.gist[0], rtol=0, atol=1e-5)
     assert not torch.allclose(together.pooled[0], together.pooled[1])
+    assert not torch.allclose(together.gist[0], together.gist[1])
 
 
 def test_case_and_spaces_around_do_not_matter() -> None:
