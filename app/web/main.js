@@ -9,7 +9,7 @@ import { explain } from "./why.js";
 const EXAMPLES = [
   "a blue drum stands on a stage with red curtains",
   "the meeting moved to Tuesday",
-  "a guitar plays",
+  "the sound of a guitar playing",
   "the man with short blond hair says: nobody remembered to water the plants",
   "first a drum beats, then rain falls",
 ];
