@@ -128,7 +128,8 @@ def train(
         float, typer.Option(help="Share of steps with films put together out of the photographs and sounds.")
     ] = 0.0,
     names: Annotated[
-        float, typer.Option(help="Share of steps that teach what the frame trunk knows of ImageNet's classes by name.")
+        float,
+        typer.Option(help="Share of all steps that teach what the frame trunk knows of ImageNet's classes by name."),
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of the computation, shared by its processes.")] = 2,

@@ -16,26 +16,28 @@ from torch import Tensor
 from model.config import VideoConfig
 from model.data.batches import Draw
 from model.data.examples import Example, Source, views_of
-from model.data.features import FeatureStore
+from model.data.features import FeatureStore, MapShape
 from model.data.manifest import normalised
 from model.training import trunks
 from model.training.batch import Sense, TrainBatch
 from model.training.options import TrainingError
 
+Classifier = tuple[Tensor, Tensor]  # weight [classes, channels of the trunk's last map] and bias [classes]
+
 NAMED: Final = "named"  # the form of a source of such photographs
 BACKBONE: Final = "tf_efficientnet_lite2"
-LEAST, MOST = 7.0, 17.0  # how far a class's logit is moved: from "perhaps" to "surely" of a thousand classes
+LEAST, MOST = 7.0, 17.0  # how far a class's logit is moved, before what is below zero is cut off: "perhaps" to "surely"
 SYNONYMS: Final = 3  # of a class's names; what comes after them is rarely said
 BLOCK: Final = 512
 TEMPLATES: Final = (
-    "a {}",
-    "the {}",
-    "a photo of a {}",
-    "a video of a {}",
-    "there is a {}",
-    "a {} in the picture",
-    "a close up of a {}",
-    "someone with a {}",
+    "{a} {name}",
+    "the {name}",
+    "a photo of {a} {name}",
+    "a video of {a} {name}",
+    "there is {a} {name}",
+    "{a} {name} in the picture",
+    "a close up of {a} {name}",
+    "someone with {a} {name}",
 )
 
 
@@ -46,7 +48,7 @@ class Namer:
         self,
         sources: Sequence[Source],
         store: FeatureStore,
-        classifier: tuple[Tensor, Tensor],
+        classifier: Classifier,
         *,
         seed: int,
         views: int,
@@ -63,36 +65,40 @@ class Namer:
         rng = np.random.default_rng([self.seed, 6, draw.step, draw.rows[0]])
         photographs = [source.examples[row] for row in draw.rows[: len(self.names)]]
         classes = rng.permutation(len(self.names))[: len(photographs)].tolist()
-        texts = [self._text(self.names[number], rng) for number in classes]
+        names = [self._name(self.names[number], rng) for number in classes]
         keys = [self._key(photograph, rng) for photograph in photographs]
         logits = torch.from_numpy(rng.uniform(LEAST, MOST, len(classes)).astype(np.float32))
         maps = moved(self.store.get(keys), [level[classes] for level in self.directions], logits)
-        said = [normalised(text) for text in texts]
-        truth = torch.tensor([[own == other for other in said] for own in said])
+        truth = torch.tensor([[own == other for other in names] for own in names])  # cranes are birds and machines
         return TrainBatch(
-            texts=texts,
+            texts=[text_of(name, rng) for name in names],
             positives=truth,
             video_features=maps,
-            seen=Sense(truth, torch.ones(len(texts), dtype=torch.bool)),
-            heard=Sense(truth, torch.zeros(len(texts), dtype=torch.bool)),
+            seen=Sense(truth, torch.ones(len(names), dtype=torch.bool)),
+            heard=Sense(truth, torch.zeros(len(names), dtype=torch.bool)),
         )
 
     def _key(self, photograph: Example, rng: np.random.Generator) -> str:
         return photograph.feature_key(0, int(rng.integers(views_of(photograph, self.views))))
 
     @staticmethod
-    def _text(names: Sequence[str], rng: np.random.Generator) -> str:
-        name = names[int(rng.integers(min(len(names), SYNONYMS)))]
-        return TEMPLATES[int(rng.integers(len(TEMPLATES)))].format(name)
+    def _name(names: Sequence[str], rng: np.random.Generator) -> str:
+        return normalised(names[int(rng.integers(min(len(names), SYNONYMS)))])
 
 
-def published_classifier(config: VideoConfig, store: FeatureStore) -> tuple[Tensor, Tensor]:
-    """Weight and bias of what the frame trunk's publisher tells ImageNet's classes apart by.
+def text_of(name: str, rng: np.random.Generator) -> str:
+    """A query that asks for what is called so."""
+    article = "an" if name[0] in "aeiou" else "a"
+    return TEMPLATES[int(rng.integers(len(TEMPLATES)))].format(a=article, name=name)
 
-    Raises TrainingError where that is not at hand for the trunk of `config` or `store` keeps other maps than its last
-    ones, TrunkUnavailableError where it cannot be fetched.
+
+def published_classifier(config: VideoConfig, kept: Sequence[MapShape] | None) -> Classifier:
+    """What the frame trunk's publisher tells ImageNet's classes apart by.
+
+    Raises TrainingError where that is not at hand for the trunk of `config`, or what is `kept` of frames is not its
+    last maps, TrunkUnavailableError where it cannot be fetched.
     """
-    if config.backbone != BACKBONE or [shape[0] for shape in store.shapes] != list(config.channels):
+    if config.backbone != BACKBONE or kept is None or [shape[0] for shape in kept] != list(config.channels):
         raise TrainingError(
             f"--names needs the frame trunk {BACKBONE} and its last maps.",
             "Leave it out, or train with the preset compact and without frames-last.",
@@ -132,7 +138,10 @@ def moved(maps: Sequence[Tensor], slopes: Sequence[Tensor], logits: Tensor) -> l
 
 
 def named(sources: Sequence[Source], share: float, world: int = 1) -> Source:
-    """The source of moved photographs, drawn for this share of the steps. Raises TrainingError without photographs."""
+    """The source of moved photographs, drawn for this share of the steps beside `sources`, which may be composed films.
+
+    Raises TrainingError without photographs.
+    """
     photographs = [example for source in sources if source.form == "still" for example in source.examples]
     if len(photographs) < world:
         raise TrainingError("names are taught with photographs, and --data has none.", "Leave out --names.")

@@ -20,7 +20,7 @@ from model.training.devices import computing_on
 from model.training.feed import Feed
 from model.training.frozen_frames import freeze_frames
 from model.training.frozen_text import freeze_text_trunk
-from model.training.named import Namer, named, published_classifier
+from model.training.named import Classifier, Namer, named, published_classifier
 from model.training.options import Options, TrainingError
 from model.training.report import Report
 from model.training.start import deepened
@@ -97,6 +97,8 @@ def prepare(
     shape = Shape.of(retriever.config.video)
     pixels = ClipCache(cache_dir("clips"), shape)
     kept_frames = freeze_frames(retriever.video, trained.frozen_frame_stages)
+    kept_maps = kept_frames[1] if kept_frames else None
+    classifier = published_classifier(retriever.config.video, kept_maps) if options.names else None
     cache = ClipCache(cache_dir("clips"), shape, keep_frames=kept_frames is None)
     folders = [Folder.parse(given) for given in options.data]
     sources = _sources(folders, options.split, cache, report)
@@ -109,7 +111,7 @@ def prepare(
     sources = usable(_shared(sources, world, report), options.split)
     validation = _validation(folders, pixels, options, report)
     composer = _composer(sources, store, cache, shape, options, world) if options.compose else None
-    namer = _namer(sources, store, retriever, options, world) if options.names else None
+    namer = _namer(sources, store, classifier, options, world) if store and classifier else None
     sampler = _sampler(sources, options, report, rank, world)
     feed = Feed(
         sources,
@@ -162,15 +164,10 @@ def _composer(
     return composer
 
 
-def _namer(
-    sources: list[Source], store: FeatureStore | None, retriever: Retriever, options: Options, world: int
-) -> Namer:
+def _namer(sources: list[Source], store: FeatureStore, classifier: Classifier, options: Options, world: int) -> Namer:
     """What moves photographs towards names, to whose sources their own is added."""
-    if store is None:
-        raise TrainingError("names are taught with kept maps.", "Let no stage of the frame trunk learn: see --train.")
-    views = options.views if options.augment else 1
     own = named(sources, options.names, world)
-    namer = Namer(sources, store, published_classifier(retriever.config.video, store), seed=options.seed, views=views)
+    namer = Namer(sources, store, classifier, seed=options.seed, views=options.views if options.augment else 1)
     sources.append(own)
     return namer
 

@@ -6,14 +6,19 @@ import numpy as np
 import pytest
 import torch
 
+from model.config import RetrieverConfig
 from model.data.batches import Draw
 from model.data.examples import Folder, Source, compute_features, gather
 from model.data.features import FeatureStore
 from model.data.items import ClipCache
+from model.data.manifest import normalised
+from model.losses import RetrievalLoss
 from model.retriever import Retriever
+from model.training.feed import Feed
 from model.training.frozen_frames import freeze_frames
 from model.training.named import NAMED, Namer, class_names, moved, named, published_classifier
 from model.training.options import Options, TrainingError
+from model.training.prepare import loss_weights
 from tests.model.small_data import SHAPE, photographs, quiet
 
 CLASSES = 12
@@ -56,13 +61,44 @@ def test_a_class_is_told_by_the_classifier_as_far_as_the_maps_were_moved(
 def test_each_photograph_of_a_batch_is_asked_for_by_its_own_class(made: tuple[Namer, Source, torch.Tensor]) -> None:
     namer, source, _ = made
     batch = namer.batch(draw(source), source)
-    known = class_names()[:CLASSES]
+    known = [[normalised(name) for name in names] for names in class_names()[:CLASSES]]
     found = [next(n for n, names in enumerate(known) if any(name in text for name in names)) for text in batch.texts]
     assert len(set(found)) == len(found) == min(len(source.examples), CLASSES)
     assert torch.equal(batch.positives, torch.eye(len(found), dtype=torch.bool))
     assert batch.seen is not None and bool(batch.seen.asks.all())
     assert batch.heard is not None and not bool(batch.heard.asks.any())
     assert batch.video_features is not None and {len(level) for level in batch.video_features} == {len(found)}
+
+
+def test_classes_of_one_name_answer_the_same_queries(
+    made: tuple[Namer, Source, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    namer, source, _ = made
+    monkeypatch.setattr(namer, "names", [["crane"], ["ostrich"], ["Crane"]])
+    monkeypatch.setattr(namer, "directions", [level[:3] for level in namer.directions])
+    batch = namer.batch(draw(source), source)
+    cranes = ["crane" in text for text in batch.texts]
+    assert batch.positives.tolist() == [[own == other for other in cranes] for own in cranes]
+    assert sum(cranes) == 2 and any("an ostrich" in text or "the ostrich" in text for text in batch.texts)
+
+
+def test_a_run_with_names_teaches_them(made: tuple[Namer, Source, torch.Tensor], tmp_path: Path) -> None:
+    """The small preset has no publisher; all else is what `htav train --names` does."""
+    namer, source, _ = made
+    retriever = Retriever.from_preset("tiny", seed=1)
+    feed = Feed([source], ClipCache(tmp_path, SHAPE), 0, features=namer.store, namer=namer)
+    loss = RetrievalLoss(loss_weights(""))
+    optimizer = torch.optim.Adam(retriever.parameters(), lr=3e-3)
+    losses = []
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for step in range(100):
+            parts = loss(retriever, feed.batch(draw(source, step)))
+            optimizer.zero_grad()
+            parts["total"].backward()
+            optimizer.step()
+            losses.append(float(parts["coarse_seen"].detach()))
+    assert sum(losses[-8:]) < 0.6 * sum(losses[:8])
 
 
 def test_a_step_is_the_same_whenever_it_is_made(made: tuple[Namer, Source, torch.Tensor]) -> None:
@@ -85,7 +121,11 @@ def test_what_cannot_be_taught_by_name_is_said(made: tuple[Namer, Source, torch.
     with pytest.raises(TrainingError, match="photographs"):
         named([Source("s", "sound", 1.0, [])], 0.5)
     with pytest.raises(TrainingError, match="tf_efficientnet_lite2"):
-        published_classifier(Retriever.from_preset("tiny").config.video, namer.store)
+        published_classifier(Retriever.from_preset("tiny").config.video, namer.store.shapes)
+    compact = RetrieverConfig.from_preset("compact").video
+    for kept in (None, [*namer.store.shapes, (192, 9, 9)]):  # pixels, and what a moving last stage starts from
+        with pytest.raises(TrainingError, match="frames-last"):
+            published_classifier(compact, kept)
     with pytest.raises(TrainingError, match="--names is 1"):
         Options(data=("d",), out=tmp_path, names=1.0).check()
 
