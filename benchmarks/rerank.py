@@ -44,7 +44,7 @@ def stages(config: RetrieverConfig, clips: int, words: int) -> dict[str, Callabl
     sets = [token_set(config, rng) for _ in range(clips)]
     cells = sum(rows * columns for rows, columns in config.video.grids)
     head = FusionHead(d, len(config.video.channels), config.dtw_gamma).eval()
-    coarse = CoarseEncoder(d, config.wide, config.text.hidden if config.gist else 0).eval()
+    coarse = CoarseEncoder(d, config.wide, config.gist_width).eval()
     mask = torch.ones(1, words, dtype=torch.bool)
     spelling = Spelling(d).eval()
     letters = [[SpelledToken(tuple(rng.integers(2, 28, size=5).tolist()), False) for _ in range(words)]]

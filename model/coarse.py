@@ -39,8 +39,8 @@ class Offered(NamedTuple):
 class CoarseEncoder(nn.Module):
     """One vector a modality and one for both, 3 d numbers a clip, so that the shortlist is one inner product."""
 
-    def __init__(self, width: int, wide: int = 0, gist: int = 0) -> None:
-        """`wide` is the hidden width of what is added to the query for pictures, `gist` that of RoBERTa; 0 for none."""
+    def __init__(self, width: int, wide: int = 0, gist_width: int = 0) -> None:
+        """`wide` is the hidden width of what is added to the query for pictures, `gist_width` RoBERTa's; 0 for none."""
         super().__init__()
         self.video_pool, self.audio_pool = AttentionPool(width), AttentionPool(width)
         self.fused = nn.Linear(2 * width, width, bias=False)
@@ -51,7 +51,7 @@ class CoarseEncoder(nn.Module):
             self.query.weight.copy_(torch.eye(width).repeat(3, 1))
             self.query.bias.zero_()
         self.widened = WideQuery(width, wide, width) if wide else None
-        self.gist = WideQuery(gist, wide, width) if gist else None
+        self.gist = WideQuery(gist_width, wide, width) if gist_width else None
         self.gate = nn.Linear(width, 3)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)

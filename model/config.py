@@ -124,6 +124,11 @@ class RetrieverConfig:
     spelling: int = 0
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
 
+    @property
+    def gist_width(self) -> int:
+        """How wide the mean state is that adds to the coarse query for pictures; 0: nothing is added."""
+        return self.text.hidden if self.gist else 0
+
     @classmethod
     def from_preset(cls, preset: str) -> "RetrieverConfig":
         """Read model/presets/<preset>.json. Raises ConfigError for an unknown name."""

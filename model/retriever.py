@@ -48,7 +48,7 @@ class Retriever(nn.Module, ModelHubMixin):
         self.query_only = query_only
         self.text = TextEncoder(config.text, config.width, tokenizer)
         self.fusion = FusionHead(config.width, len(config.video.channels), config.dtw_gamma)
-        self.coarse = CoarseEncoder(config.width, config.wide, config.text.hidden if config.gist else 0)
+        self.coarse = CoarseEncoder(config.width, config.wide, config.gist_width)
         self.late = QueryShare(config.width, start=0.27) if config.wide else None
         self.spelling = Spelling(config.width) if config.spelling else None
         self.cells = sum(rows * columns for rows, columns in config.video.grids)

@@ -176,6 +176,11 @@ def compute_features(
         return _each([source for source in sources if source.form != "sound"], fill, "run the frozen trunk", progress)
 
 
+def weight_of(share: float, sources: Sequence[Source]) -> float:
+    """The weight with which something is drawn for this share of the steps beside these sources."""
+    return share / (1.0 - share) * sum(source.weight for source in sources)
+
+
 def views_of(example: Example, views: int) -> int:
     """Films come with changes of their own; photographs alone are seen in several crops."""
     return views if example.form == "still" else 1

@@ -16,7 +16,7 @@ from torch import Tensor
 from model.data import augment
 from model.data.augment import SAMPLE_RATE, Waveform
 from model.data.batches import Draw
-from model.data.examples import Example, Source, views_of
+from model.data.examples import Example, Source, views_of, weight_of
 from model.data.features import FeatureStore
 from model.data.items import ClipCache
 from model.data.manifest import normalised
@@ -169,7 +169,7 @@ def composed(sources: Sequence[Source], share: float, world: int = 1) -> list[So
             "films are composed of photographs and sounds, and --data has not both.",
             "Add such a folder, or leave out --compose.",
         )
-    weight = share / (1.0 - share) * sum(source.weight for source in sources) / len(stills)
+    weight = weight_of(share, sources) / len(stills)
     return [Source(f"{COMPOSED} of {source.name}", COMPOSED, weight, source.examples) for source in stills]
 
 

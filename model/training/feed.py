@@ -5,10 +5,10 @@ the example's place in its epoch: no batch depends on what was made before it.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -22,8 +22,6 @@ from model.data.features import FeatureStore
 from model.data.items import ClipCache
 from model.data.manifest import TimedWord, normalised
 from model.training.batch import Sense, TrainBatch
-from model.training.compose import COMPOSED, Composer
-from model.training.named import NAMED, Namer
 
 SEEN, HEARD = frozenset({"seen"}), frozenset({"said", "heard"})  # the kinds of text that one sense can answer
 MAIN_TEXTS = 0.75  # how often an example is asked for by its own queries rather than by any kind of text
@@ -47,8 +45,14 @@ class Step(NamedTuple):
     after: dict[str, Any]
 
 
+class BatchMaker(Protocol):
+    """Makes the batches of sources whose examples are put together or changed."""
+
+    def batch(self, draw: Draw, source: Source) -> TrainBatch: ...
+
+
 class Feed:
-    """Makes the batches of a run. `features` replaces pixels where the trunk is frozen."""
+    """Makes the batches of a run. `features` replaces pixels where the trunk is frozen, `makers` serve their forms."""
 
     def __init__(
         self,
@@ -60,20 +64,17 @@ class Feed:
         views: int = 1,
         change: bool = True,
         captions: int = 1,
-        composer: Composer | None = None,
-        namer: Namer | None = None,
+        makers: Mapping[str, BatchMaker] | None = None,
     ) -> None:
         self.sources, self.cache, self.seed = sources, cache, seed
         self.features, self.views, self.change, self.captions = features, views, change, captions
-        self.composer, self.namer = composer, namer
+        self.makers = makers or {}
 
     def batch(self, draw: Draw) -> TrainBatch:
         """The tensors of a draw."""
         source = self.sources[draw.source]
-        if source.form == COMPOSED and self.composer is not None:
-            return self.composer.batch(draw, source)
-        if source.form == NAMED and self.namer is not None:
-            return self.namer.batch(draw, source)
+        if maker := self.makers.get(source.form):
+            return maker.batch(draw, source)
         choices = [self._choose(source.examples[row], draw, row) for row in draw.rows]
         waves, timings = (None, None) if source.form == "still" else self._sounds(choices)
         asked = choices if source.form != "still" else [more for choice in choices for more in self._captions(choice)]

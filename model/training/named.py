@@ -15,7 +15,7 @@ from torch import Tensor
 
 from model.config import VideoConfig
 from model.data.batches import Draw
-from model.data.examples import Example, Source, views_of
+from model.data.examples import Example, Source, views_of, weight_of
 from model.data.features import FeatureStore, MapShape
 from model.data.manifest import normalised
 from model.training import trunks
@@ -44,18 +44,9 @@ TEMPLATES: Final = (
 class Namer:
     """Makes batches of moved photographs and names out of photographs' kept maps."""
 
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        store: FeatureStore,
-        classifier: Classifier,
-        *,
-        seed: int,
-        views: int,
-    ) -> None:
-        """`store` keeps the trunk's maps of the photographs of `sources`; for `classifier` see `directions`."""
-        photographs = [example for source in sources if source.form == "still" for example in source.examples]
-        keys = [example.feature_key(0, 0) for example in photographs]
+    def __init__(self, source: Source, store: FeatureStore, classifier: Classifier, *, seed: int, views: int) -> None:
+        """`store` keeps the trunk's maps of the photographs of `source`; for `classifier` see `directions`."""
+        keys = [photograph.feature_key(0, 0) for photograph in source.examples]
         self.store, self.seed, self.views = store, seed, views
         self.names = class_names()[: len(classifier[1])]
         self.directions = directions(store, keys, *classifier)
@@ -121,7 +112,7 @@ def directions(store: FeatureStore, keys: Sequence[str], weight: Tensor, bias: T
     The least squares of the channels on the logit, over the photographs of `keys`. The logits are what the classifier
     `weight` [classes, channels of the last level] says of them, less their mean, which its softmax does not see.
     """
-    blocks = [store.get(keys[start : start + BLOCK]) for start in range(0, len(keys), BLOCK)]
+    blocks = (store.get(keys[start : start + BLOCK]) for start in range(0, len(keys), BLOCK))  # one held at a time
     means = torch.cat([torch.cat([level.mean(dim=(1, 3, 4)) for level in block], dim=1) for block in blocks])
     logits = means[:, -weight.shape[1] :] @ weight.T + bias
     logits = logits - logits.mean(dim=1, keepdim=True)
@@ -145,5 +136,4 @@ def named(sources: Sequence[Source], share: float, world: int = 1) -> Source:
     photographs = [example for source in sources if source.form == "still" for example in source.examples]
     if len(photographs) < world:
         raise TrainingError("names are taught with photographs, and --data has none.", "Leave out --names.")
-    weight = share / (1.0 - share) * sum(source.weight for source in sources)
-    return Source(NAMED, NAMED, weight, photographs)
+    return Source(NAMED, NAMED, weight_of(share, sources), photographs)

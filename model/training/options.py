@@ -12,6 +12,7 @@ FORM_BATCHES = {"still": 128, "sound": 48, "film": 32, "composed": 32, "named": 
 SQUARE = (2, 2)  # pictures times sounds: the fewest composed films that tell apart what is seen and what is heard
 GRID = SQUARE[0] * SQUARE[1]
 
+SHARES = "average compose names".split()
 POSITIVE = "steps epochs hours lr accumulate views captions threads log_every validate_every".split()
 
 
@@ -64,6 +65,10 @@ class Options:
         """Passes over the data that end the run, twenty where nothing else says when."""
         return self.epochs if self.epochs or self.steps or self.hours else DEFAULT_EPOCHS
 
+    def views_kept(self) -> int:
+        """How many views of a photograph there are; one where nothing is changed."""
+        return self.views if self.augment else 1
+
     def check(self) -> None:
         """Raises TrainingError for what no run can be made of."""
         if not self.data:
@@ -72,11 +77,9 @@ class Options:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise TrainingError(f"--{name.replace('_', '-')} is {value}.", "It must be above zero.")
-        if not 0 <= self.average < 1:
-            raise TrainingError(f"--average is {self.average}.", "It must be at least 0 and below 1.")
-        for name, share in (("compose", self.compose), ("names", self.names)):
-            if not 0 <= share < 1:
-                raise TrainingError(f"--{name} is {share}.", "It must be at least 0 and below 1.")
+        for name in SHARES:
+            if not 0 <= getattr(self, name) < 1:
+                raise TrainingError(f"--{name} is {getattr(self, name)}.", "It must be at least 0 and below 1.")
         if self.schedule not in ("one-cycle", "cosine"):
             raise TrainingError(f"there is no schedule '{self.schedule}'.", "Choose one-cycle or cosine.")
         sizes = self.batch_sizes()

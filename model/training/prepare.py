@@ -15,12 +15,12 @@ from model.data.items import ClipCache, Shape
 from model.losses import LossWeights, RetrievalLoss
 from model.retriever import Retriever
 from model.training import parameters
-from model.training.compose import Composer, composed
+from model.training.compose import COMPOSED, Composer, composed
 from model.training.devices import computing_on
-from model.training.feed import Feed
+from model.training.feed import BatchMaker, Feed
 from model.training.frozen_frames import freeze_frames
 from model.training.frozen_text import freeze_text_trunk
-from model.training.named import Classifier, Namer, named, published_classifier
+from model.training.named import NAMED, Classifier, Namer, named, published_classifier
 from model.training.options import Options, TrainingError
 from model.training.report import Report
 from model.training.start import deepened
@@ -110,8 +110,11 @@ def prepare(
         _fill(store, retriever, sources, cache, options, report)
     sources = usable(_shared(sources, world, report), options.split)
     validation = _validation(folders, pixels, options, report)
-    composer = _composer(sources, store, cache, shape, options, world) if options.compose else None
-    namer = _namer(sources, store, classifier, options, world) if store and classifier else None
+    makers: dict[str, BatchMaker] = {}
+    if options.compose:
+        makers[COMPOSED] = _composer(sources, store, cache, shape, options, world)
+    if store is not None and classifier is not None:
+        makers[NAMED] = _namer(sources, store, classifier, options, world)
     sampler = _sampler(sources, options, report, rank, world)
     feed = Feed(
         sources,
@@ -121,8 +124,7 @@ def prepare(
         views=options.views,
         change=options.augment,
         captions=options.captions,
-        composer=composer,
-        namer=namer,
+        makers=makers,
     )
     return Prepared(retriever, loss, trained, feed, sampler, validation, pixels)
 
@@ -158,18 +160,15 @@ def _composer(
     """What composes films out of the sources, to which their own is added."""
     if store is None:
         raise TrainingError("films are composed of kept maps.", "Freeze the trunk's first stages: see --train.")
-    views = options.views if options.augment else 1
-    composer = Composer(sources, store, cache, seed=options.seed, frames=shape.frames, views=views)
+    composer = Composer(sources, store, cache, seed=options.seed, frames=shape.frames, views=options.views_kept())
     sources += composed(sources, options.compose, world)
     return composer
 
 
 def _namer(sources: list[Source], store: FeatureStore, classifier: Classifier, options: Options, world: int) -> Namer:
     """What moves photographs towards names, to whose sources their own is added."""
-    own = named(sources, options.names, world)
-    namer = Namer(sources, store, classifier, seed=options.seed, views=options.views if options.augment else 1)
-    sources.append(own)
-    return namer
+    sources.append(named(sources, options.names, world))
+    return Namer(sources[-1], store, classifier, seed=options.seed, views=options.views_kept())
 
 
 def _sampler(sources: list[Source], options: Options, report: Report, rank: int, world: int) -> BatchSampler:
@@ -210,7 +209,7 @@ def _fill(
 
     One process does; the others wait for the store, so it has their threads, too.
     """
-    views = options.views if options.augment else 1
+    views = options.views_kept()
     retriever.eval()
     with computing_on(options.threads):
         for failure in compute_features(sources, cache, retriever.video, store, views, report.advance):

@@ -280,7 +280,7 @@ def test_a_coarse_query_uses_the_parts_of_its_modalities(modalities: tuple[str, 
 
 
 def test_what_roberta_says_of_a_text_moves_its_query_for_pictures_alone() -> None:
-    encoder = CoarseEncoder(WIDTH, wide=24, gist=WIDTH).eval()
+    encoder = CoarseEncoder(WIDTH, wide=24, gist_width=WIDTH).eval()
     text = query([3, 2])
     other = dataclasses.replace(text, gist=text.gist.flip(0))
     with torch.no_grad():

@@ -36,7 +36,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Namer, Source, torch
     store = FeatureStore(folder / "maps", kept[1])
     assert not compute_features(sources, cache, retriever.video, store, 2, quiet)
     weight = torch.randn(CLASSES, kept[1][-1][0], generator=torch.Generator().manual_seed(0))
-    return Namer(sources, store, (weight, torch.zeros(CLASSES)), seed=0, views=2), named(sources, 0.5), weight
+    source = named(sources, 0.5)
+    return Namer(source, store, (weight, torch.zeros(CLASSES)), seed=0, views=2), source, weight
 
 
 def draw(source: Source, step: int = 0) -> Draw:
@@ -86,7 +87,7 @@ def test_a_run_with_names_teaches_them(made: tuple[Namer, Source, torch.Tensor],
     """The small preset has no publisher; all else is what `htav train --names` does."""
     namer, source, _ = made
     retriever = Retriever.from_preset("tiny", seed=1)
-    feed = Feed([source], ClipCache(tmp_path, SHAPE), 0, features=namer.store, namer=namer)
+    feed = Feed([source], ClipCache(tmp_path, SHAPE), 0, features=namer.store, makers={NAMED: namer})
     loss = RetrievalLoss(loss_weights(""))
     optimizer = torch.optim.Adam(retriever.parameters(), lr=3e-3)
     losses = []
