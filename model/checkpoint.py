@@ -32,7 +32,8 @@ SAMPLER_VERSION = 1  # clip windows and frame times; raise it when model.media c
 EMBEDDED = Path(__file__).parent / "weights" / "compact"
 SAVING, SAVED = ".saving", ".saved"
 CONFIG_DIGEST = "config_sha256"  # in the weights' metadata; confidence bands are left out, which calibration sets
-LATER_PARTS = ("wide", "gist", "spelling")  # settings that came after checkpoints were published; 0: not there
+# Settings that came after checkpoints were published; 0: not there.
+LATER_PARTS = ("wide", "gist", "listing", "spelling")
 # Weights of earlier versions, which nothing uses any more.
 FORMER_PARTS = ("audio.ctc.", "spelling.usual.", "spelling.slope", "spelling.offset")
 QUERY_PARTS = ("text.", "fusion.", "coarse.", "late.", "spelling.")

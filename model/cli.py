@@ -158,6 +158,33 @@ def train(
     )  # fmt: skip
 
 
+@commands.command()
+def distil(
+    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint folder whose shortlist is taught, in place.")],
+    data: Annotated[list[Path], typer.Option(help="A manifest folder, a part of the library; give several.")],
+    split: Annotated[str, typer.Option(help="The part of the data that is learned from.")] = "train",
+    queries: Annotated[int, typer.Option(help="Queries of each kind and folder at most.")] = 800,
+    clips: Annotated[int, typer.Option(help="Clips that a query is scored against at most.")] = 4000,
+    steps: Annotated[int, typer.Option(help="Steps of the teaching.")] = 300,
+    seed: Annotated[int, typer.Option(help="Equal seeds teach equally.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads of the computation.")] = 2,
+) -> None:
+    """Teach a checkpoint's shortlist to hold what the whole network would rank first; prints one JSON document.
+
+    No score changes. Stopped, it goes on with the same command: what was encoded and scored is kept.
+    """
+    import json
+    import sys
+
+    from model.evaluation.bars import Bars
+    from model.training.distil import Request
+    from model.training.distil import distil as run_distil
+
+    with Bars(quiet=not sys.stderr.isatty()) as bars:
+        document = run_distil(Request(checkpoint, tuple(data), split, queries, clips, steps, seed, threads), bars)
+    typer.echo(json.dumps(document))
+
+
 class GalleryChoice(StrEnum):
     whole_split = "split"
     own_group = "group"

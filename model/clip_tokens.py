@@ -21,6 +21,11 @@ class ClipTokens:
     def __len__(self) -> int:
         return self.video.shape[0]
 
+    def audio_places(self) -> Tensor:
+        """[C, A] place in time of each sound token, in (0, 1) of the clip's sound where it is valid."""
+        sounds = self.audio_mask.sum(dim=1, keepdim=True).clamp(min=1)
+        return (torch.arange(self.audio.shape[1], device=sounds.device) + 0.5) / sounds
+
     def to(self, device: torch.device) -> "ClipTokens":
         return ClipTokens(*(getattr(self, field.name).to(device) for field in fields(self)))
 

@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.clip_tokens import ClipTokens
+from model.listing import Listing, told, unit
 from model.text import TextEncoding
-from model.wide import WideLayers
+from model.wide import NormedWideLayers
 
 
 class CoarseScores(NamedTuple):
@@ -39,8 +39,9 @@ class Offered(NamedTuple):
 class CoarseEncoder(nn.Module):
     """One vector a modality and one for both, 3 d numbers a clip, so that the shortlist is one inner product."""
 
-    def __init__(self, width: int, wide: int = 0, gist_width: int = 0) -> None:
-        """`wide` is the hidden width of what is added to the query for pictures, `gist_width` RoBERTa's; 0 for none."""
+    def __init__(self, width: int, wide: int = 0, gist_width: int = 0, listing: int = 0) -> None:
+        """`wide` and `listing` are hidden widths of what is added to the query for pictures and for the shortlist,
+        `gist_width` is RoBERTa's; 0 for none."""
         super().__init__()
         self.video_pool, self.audio_pool = AttentionPool(width), AttentionPool(width)
         self.fused = nn.Linear(2 * width, width, bias=False)
@@ -50,8 +51,9 @@ class CoarseEncoder(nn.Module):
         with torch.no_grad():
             self.query.weight.copy_(torch.eye(width).repeat(3, 1))
             self.query.bias.zero_()
-        self.widened = WideQuery(width, wide, width) if wide else None
-        self.gist = WideQuery(gist_width, wide, width) if gist_width else None
+        self.widened = NormedWideLayers(width, wide, width) if wide else None
+        self.gist = NormedWideLayers(gist_width, wide, width) if gist_width else None
+        self.listing = Listing(width, gist_width, listing) if listing else None
         self.gate = nn.Linear(width, 3)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
@@ -59,13 +61,38 @@ class CoarseEncoder(nn.Module):
 
     def clips(self, clips: ClipTokens) -> Tensor:
         """[C, 3 d]: video | audio | fused, each L2-normalised, zeros where the modality is missing."""
-        video = self.video_pool(clips.video, clips.video_mask)
-        audio = self.audio_pool(clips.audio, clips.audio_mask)
-        fused = self.fused(torch.cat([video, audio], dim=-1))
-        return torch.cat([_unit(video), _unit(audio), _unit(fused)], dim=-1)
+        vectors = self.plain_clips(clips)
+        return vectors if self.listing is None else self.listing.clips(vectors, self.halves(clips))
 
     def queries(self, text: TextEncoding, modalities: tuple[str, ...] = ("video", "audio")) -> Tensor:
         """Queries to [B, 3 d] with the gates multiplied in; `modalities` picks the parts that count."""
+        vectors = self.plain_queries(text, modalities)
+        if self.listing is None or not set(modalities) >= {"video", "audio"}:
+            return vectors
+        return self.listing.queries(vectors, told(text))
+
+    def plain_clips(self, clips: ClipTokens) -> Tensor:
+        """`clips` without what the listing adds."""
+        video, audio = self.pooled(clips)
+        fused = self.fused(torch.cat([video, audio], dim=-1))
+        return torch.cat([unit(video), unit(audio), unit(fused)], dim=-1)
+
+    def pooled(self, clips: ClipTokens) -> tuple[Tensor, Tensor]:
+        """Pictures and sound of C clips, each [C, d]; exactly zero where there are none."""
+        return self.video_pool(clips.video, clips.video_mask), self.audio_pool(clips.audio, clips.audio_mask)
+
+    def halves(self, clips: ClipTokens) -> Tensor:
+        """[C, 4 d]: pictures of the first and of the second half, then sound; L2-normalised, zeros where missing."""
+        late = clips.video_places >= 0.5, clips.audio_places() >= 0.5
+        halves = []
+        for chosen in ((~late[0], ~late[1]), (late[0], late[1])):
+            masks = clips.video_mask & chosen[0], clips.audio_mask & chosen[1]
+            halves.append(self.pooled(replace(clips, video_mask=masks[0], audio_mask=masks[1])))
+        (seen_early, heard_early), (seen_late, heard_late) = halves
+        return torch.cat([unit(part) for part in (seen_early, seen_late, heard_early, heard_late)], dim=-1)
+
+    def plain_queries(self, text: TextEncoding, modalities: tuple[str, ...] = ("video", "audio")) -> Tensor:
+        """`queries` without what the listing adds."""
         allowed = torch.tensor(
             ["video" in modalities, "audio" in modalities, set(modalities) >= {"video", "audio"}],
             device=text.pooled.device,
@@ -82,7 +109,7 @@ class CoarseEncoder(nn.Module):
             seen = seen + self.widened(text.pooled)
         if self.gist is not None:
             seen = seen + self.gist(text.gist)
-        return _unit(torch.stack([seen, *others], dim=1))
+        return unit(torch.stack([seen, *others], dim=1))
 
     def compare(self, text: TextEncoding, clips: ClipTokens) -> CoarseScores:
         """B queries with C clips, each modality by itself and both; never in half precision."""
@@ -93,23 +120,12 @@ class CoarseEncoder(nn.Module):
             return self.cosines(text, clips)
 
     def cosines(self, text: TextEncoding, clips: ClipTokens) -> CoarseScores:
-        video, audio, _ = self.clips(clips).chunk(3, dim=-1)
+        video, audio = map(unit, self.pooled(clips))
         seen, heard, _ = self.parts(text).unbind(dim=1)
         cosines = torch.stack([seen @ video.T, heard @ audio.T], dim=-1)  # [B, C, 2]
         present = torch.stack([clips.video_mask.any(dim=1), clips.audio_mask.any(dim=1)], dim=-1)
         gates = self.gate(text.pooled)[:, None, :2].masked_fill(~present, -1e4).softmax(dim=-1) * present
         return CoarseScores((gates * cosines).sum(dim=-1), cosines[..., 0], cosines[..., 1])
-
-
-class WideQuery(WideLayers):
-    """What two wide layers add to the query for pictures [B, d], out of what is known of a text [B, inputs]."""
-
-    def __init__(self, inputs: int, hidden: int, width: int) -> None:
-        super().__init__(inputs, hidden, width)
-        self.norm = nn.LayerNorm(inputs)
-
-    def forward(self, text: Tensor) -> Tensor:
-        return self.added(self.norm(text))
 
 
 class AttentionPool(nn.Module):
@@ -126,8 +142,3 @@ class AttentionPool(nn.Module):
         weights = self.score(tokens).squeeze(-1).masked_fill(~mask, -1e4).softmax(dim=-1) * mask
         pooled: Tensor = self.out((weights.unsqueeze(1) @ tokens).squeeze(1))
         return pooled
-
-
-def _unit(x: Tensor) -> Tensor:
-    """x / |x| along the last axis, exactly 0 for 0."""
-    return F.normalize(x, dim=-1, eps=1e-6)

@@ -110,7 +110,8 @@ class ConfidenceConfig:
 class RetrieverConfig:
     """The whole. `wide` is the hidden width of the frame summary and of the coarse query for pictures; 0: neither.
 
-    `gist` is 1 where RoBERTa's mean state adds to that query, too, `spelling` where words are found by their letters.
+    `gist` is 1 where RoBERTa's mean state adds to that query, too, `spelling` where words are found by their letters;
+    `listing` is the hidden width of what is added for the shortlist alone (it needs `gist`).
     """
 
     preset: str
@@ -121,6 +122,7 @@ class RetrieverConfig:
     dtw_gamma: float = 0.1
     wide: int = 0
     gist: int = 0
+    listing: int = 0
     spelling: int = 0
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
 

@@ -68,12 +68,10 @@ def event_order(fusion: FusionHead, coarse: CoarseEncoder, text: TextEncoding, c
 def _apart(fusion: FusionHead, coarse: CoarseEncoder, asked: TextEncoding, clips: ClipTokens) -> Tensor:
     """Of one query's K events: the least that one comes after the one before, of the clip, [3, C]."""
     weights = fusion.token_weights(asked)
-    sounds = clips.audio_mask.sum(dim=1, keepdim=True).clamp(min=1)
-    heard_at = (torch.arange(clips.audio.shape[1], device=sounds.device) + 0.5) / sounds
     centres = torch.stack(
         [
             _centres(fusion.video_text, asked, weights, clips.video, clips.video_mask, clips.video_places),
-            _centres(fusion.audio_text, asked, weights, clips.audio, clips.audio_mask, heard_at),
+            _centres(fusion.audio_text, asked, weights, clips.audio, clips.audio_mask, clips.audio_places()),
         ]
     )  # [2, K, C]
     present = torch.stack([clips.video_mask.any(dim=1), clips.audio_mask.any(dim=1)]).unsqueeze(1)

@@ -48,7 +48,7 @@ class Retriever(nn.Module, ModelHubMixin):
         self.query_only = query_only
         self.text = TextEncoder(config.text, config.width, tokenizer)
         self.fusion = FusionHead(config.width, len(config.video.channels), config.dtw_gamma)
-        self.coarse = CoarseEncoder(config.width, config.wide, config.gist_width)
+        self.coarse = CoarseEncoder(config.width, config.wide, config.gist_width, config.listing)
         self.late = QueryShare(config.width, start=0.27) if config.wide else None
         self.spelling = Spelling(config.width) if config.spelling else None
         self.cells = sum(rows * columns for rows, columns in config.video.grids)
@@ -199,15 +199,15 @@ class Retriever(nn.Module, ModelHubMixin):
         """Token sets as one batch of tensors, where the weights are: training validates on the device it trains on."""
         return collate(token_sets, self.cells, self.config.width).to(next(self.parameters()).device)
 
-    def pair_scores(self, text: TextEncoding, clips: ClipTokens) -> PairScores:
-        """All B x C scores with gradients: the fusion's, summed with the coarse vectors', led by order and spelling."""
+    def pair_scores(self, text: TextEncoding, clips: ClipTokens, *, letters: bool = True) -> PairScores:
+        """All B x C scores with gradients: the fusion's, summed with the coarse vectors', led by order and letters."""
         pairs: PairScores = self.fusion(text, clips)
         if self.late is not None:
             share = self.late(text.pooled) * text.mask.any(dim=1, keepdim=True)
             pairs = pairs.summed(*self.coarse.compare(text, clips), share)._replace(coarse_share=share)
         if any(text.events):
             pairs = pairs.ordered(*event_order(self.fusion, self.coarse, text, clips))
-        if self.spelling is not None and bool(clips.audio_mask.any()):
+        if letters and self.spelling is not None and bool(clips.audio_mask.any()):
             pairs = pairs.lifted(*self.spelling(text, clips))
         return pairs
 

@@ -19,3 +19,15 @@ class WideLayers(nn.Module):
         """[..., inputs] to [..., width]."""
         added: Tensor = self.out(self.dropout(F.gelu(self.wide(x))))
         return added
+
+
+class NormedWideLayers(WideLayers):
+    """The same over inputs whose sizes are not alike."""
+
+    def __init__(self, inputs: int, hidden: int, width: int) -> None:
+        super().__init__(inputs, hidden, width)
+        self.norm = nn.LayerNorm(inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., inputs] to [..., width]."""
+        return self.added(self.norm(x))

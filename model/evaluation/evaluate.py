@@ -240,8 +240,13 @@ def score_queries(
     among: Sequence[Rows],
     progress: Progress = silent,
     modalities: tuple[str, ...] = BOTH,
+    *,
+    letters: bool = True,
 ) -> list[Float32]:
-    """For each query the fused score of every clip [C]; -inf for the clips it is not scored against."""
+    """For each query the fused score of every clip [C]; -inf for the clips it is not scored against.
+
+    Without `letters` no score is lifted by words that are found letter by letter.
+    """
     scores = [np.full(len(encoded.clips), -np.inf, np.float32) for _ in queries]
     together: dict[bytes, list[int]] = defaultdict(list)
     for number, rows in enumerate(among):
@@ -255,7 +260,7 @@ def score_queries(
             block = rows[start : start + CLIP_BATCH]
             clips = retriever.collate([encoded.clips[row] for row in block]).only(modalities)
             for batch, text in texts:
-                fused = retriever.pair_scores(text, clips).fused.float().cpu().numpy()
+                fused = retriever.pair_scores(text, clips, letters=letters).fused.float().cpu().numpy()
                 for place, number in enumerate(batch):
                     scores[number][block] = fused[place]
                 done += len(batch) * len(block)

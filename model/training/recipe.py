@@ -95,6 +95,8 @@ SOURCES: Final = (
     Source("scenes", "synth {out} --kind scenes --count 400 --seed 3"),
     Source("portraits", "synth {out} --kind portraits --count 1200 --seed 51"),
     Source("shots", "synth {out} --kind shots --count 1000 --seed 52"),
+    Source("many-scenes", "synth {out} --kind scenes --count 2000 --seed 71 --size 160 --texts all"),
+    Source("many-talkers", "synth {out} --kind talkers --count 1500 --seed 72 --size 160 --texts all"),
     Source(
         "drawn-val",
         "synth {out} --kind utterances --voices drawn --split val --count 400 --seed 5 "
@@ -144,6 +146,7 @@ PICTURED: Final = {
     "scenes": 1.3,
 }
 STILLS: Final = frozenset({"flickr8k", "portraits", "shots"})  # films are composed of one of these and a sound
+LIBRARY: Final = ("flickr8k", "sounds", "many-scenes", "many-talkers")  # that the shortlist learns to rank
 HELD_OUT: Final = ("clips", "flickr8k", "speech", "sounds")  # whose val parts confidence is calibrated on
 HELD_OUT_PAIRS: Final = {
     "flickr8k": 3,
@@ -208,6 +211,7 @@ class Recipe:
     part: float = 1.0  # of the steps that each stage has
     sources: Sequence[Source] = SOURCES
     stages: Sequence[Stage] = STAGES
+    library: Sequence[str] = LIBRARY
 
     def run(self) -> Path:
         """Every step that is not done yet; the folder of the calibrated checkpoint."""
@@ -225,6 +229,9 @@ class Recipe:
         if not done:
             raise RecipeError("no stage has any of its data.", f"See {self.data}.")
         out = self.work / done[-1] / "model"
+        library = [str(folders[name]) for name in self.library if name in folders]
+        if not self._once("distil", ["distil", str(out), *_repeated("--data", library)], must=False):
+            console.print("[yellow]not distilled:[/] its shortlist is a plain one; see `htav distil`")
         held_out = [self.data / name for name in HELD_OUT if name not in self.without]
         found = [str(folder) for folder in held_out if (folder / MANIFEST).is_file()]
         if not self._once("calibrate", ["calibrate", str(out), *_repeated("--data", found)], must=False):
@@ -316,7 +323,7 @@ def main(
     seed: Annotated[int, typer.Option(help="The seed of the training; the sources stay the same.")] = 0,
     part: Annotated[float, typer.Option(help="How much of each stage's steps to train.")] = 1.0,
 ) -> None:
-    """Make the sources, train in six stages, calibrate."""
+    """Make the sources, train in six stages, teach the shortlist, calibrate."""
     console.print(f"the checkpoint is in {Recipe(data, work, without or (), processes, seed, part).run()}")
 
 

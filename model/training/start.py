@@ -55,6 +55,7 @@ def deepened(trained: Retriever, seed: int) -> Retriever:
         config,
         wide=config.wide or now.wide,
         gist=config.gist or now.gist,
+        listing=config.listing or now.listing,
         spelling=config.spelling or now.spelling,
         audio=replace(config.audio, temporal_layers=layers, max_tokens=most),
     )

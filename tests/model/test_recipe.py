@@ -49,6 +49,7 @@ def test_the_recipe_ends_in_a_calibrated_checkpoint_and_does_nothing_twice(
     out = recipe(data).run()
     said = " ".join(capfd.readouterr().err.split())
     assert "left out: broken" in said and "speech is not there" in said
+    assert "queries that are not about speech are too few" in said and "not distilled" in said
     assert Retriever.from_pretrained(out).config.preset == "tiny"
     assert "calibrate" in {path.name for path in (data.parent / "work" / "done").iterdir()}
     before = (out / "model.safetensors").stat().st_mtime_ns
