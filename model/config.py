@@ -143,6 +143,8 @@ class RetrieverConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "RetrieverConfig":
         config: RetrieverConfig = _build(cls, values, "config")
+        if config.listing and not config.gist:
+            raise ConfigError("config.listing needs config.gist.", _RESTORE)
         return config
 
     def to_json(self) -> dict[str, Any]:

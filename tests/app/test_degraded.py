@@ -59,10 +59,11 @@ def test_under_load_half_as_many_clips_are_reranked_and_it_is_said(served: Serve
 
 
 def test_a_page_goes_on_with_the_list_that_page_one_began(served: Served) -> None:
-    first = serve(served, Terms(float("inf"), reduced=True), shortlist=6, limit=1)
-    assert first.truncated_at == 3 and first.next_cursor
-    second = serve(served, Terms(float("inf")), shortlist=6, limit=1, cursor=first.next_cursor)
-    assert second.truncated_at == 3, "the same clips, although there is no load any more"
+    # Six clips are of two videos at least, of which a page shows one.
+    first = serve(served, Terms(float("inf"), reduced=True), shortlist=12, limit=1)
+    assert first.truncated_at == 6 and first.next_cursor
+    second = serve(served, Terms(float("inf")), shortlist=12, limit=1, cursor=first.next_cursor)
+    assert second.truncated_at == 6, "the same clips, although there is no load any more"
     assert second.results[0].rank == 2
     assert second.degraded == ["shortlist_reduced"]
 

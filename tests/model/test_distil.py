@@ -13,6 +13,7 @@ from model.checkpoint import CARD
 from model.cli import commands
 from model.clips import collate
 from model.coarse import CoarseEncoder
+from model.config import ConfigError
 from model.data.manifest import load_manifest
 from model.evaluation.gallery import encode_gallery
 from model.listing import Listing, told
@@ -152,10 +153,12 @@ def test_what_cannot_be_learned_from_is_said(data: Path) -> None:
     with pytest.raises(TrainingError, match="1 queries that are not about speech are too few"):
         distil(Request(data / "checkpoint", (data / "t",), threads=1), quiet)
     old = fresh_tiny()
-    old.config = type(old.config).from_json(old.config.to_json() | {"gist": 0})
+    old.config = type(old.config).from_json(old.config.to_json() | {"gist": 0, "listing": 0})
     with pytest.raises(TrainingError, match="an earlier version"):
         with_listing(old, 0)
     assert (data / "checkpoint" / "model.safetensors").read_bytes() == before
+    with pytest.raises(ConfigError, match="listing needs"):
+        type(old.config).from_json(old.config.to_json() | {"listing": 16})
 
 
 @pytest.mark.timeout(300)
