@@ -165,7 +165,7 @@ def distil(
     split: Annotated[str, typer.Option(help="The part of the data that is learned from.")] = "train",
     queries: Annotated[int, typer.Option(help="Queries of each kind and folder at most.")] = 800,
     clips: Annotated[int, typer.Option(help="Clips that a query is scored against at most.")] = 4000,
-    steps: Annotated[int, typer.Option(help="Steps of the teaching.")] = 300,
+    steps: Annotated[int, typer.Option(help="Steps of the teaching.")] = 600,
     seed: Annotated[int, typer.Option(help="Equal seeds teach equally.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of the computation.")] = 2,
 ) -> None:

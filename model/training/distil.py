@@ -55,7 +55,7 @@ class Request:
     split: str = "train"
     queries: int = 800  # of a kind of a folder, at most
     clips: int = 4000  # that a query is scored against, at most
-    steps: int = 300
+    steps: int = 600
     seed: int = 0
     threads: int = 2
 
