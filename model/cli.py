@@ -163,11 +163,11 @@ def distil(
     checkpoint: Annotated[Path, typer.Argument(help="The checkpoint folder whose shortlist is taught, in place.")],
     data: Annotated[list[Path], typer.Option(help="A manifest folder, a part of the library; give several.")],
     split: Annotated[str, typer.Option(help="The part of the data that is learned from.")] = "train",
-    queries: Annotated[int, typer.Option(help="Queries of each kind and folder at most.")] = 800,
-    clips: Annotated[int, typer.Option(help="Clips that a query is scored against at most.")] = 4000,
-    steps: Annotated[int, typer.Option(help="Steps of the teaching.")] = 600,
+    queries: Annotated[int, typer.Option(min=1, help="Queries of each kind and folder at most.")] = 800,
+    clips: Annotated[int, typer.Option(min=1, help="Clips that a query is scored against at most.")] = 4000,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the teaching.")] = 600,
     seed: Annotated[int, typer.Option(help="Equal seeds teach equally.")] = 0,
-    threads: Annotated[int, typer.Option(help="Threads of the computation.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the computation.")] = 2,
 ) -> None:
     """Teach a checkpoint's shortlist to hold what the whole network would rank first; prints one JSON document.
 

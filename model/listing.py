@@ -21,6 +21,13 @@ class Listing(nn.Module):
         self.clip = NormedWideLayers(4 * width, hidden, width)
         self.query = NormedWideLayers(3 * width + gist_width, hidden, width)
 
+    @torch.no_grad()
+    def forget(self) -> None:
+        """Add nothing again: what was taught is of another network."""
+        for layers in (self.clip, self.query):
+            layers.out.weight.zero_()
+            layers.out.bias.zero_()
+
     def clips(self, vectors: Tensor, halves: Tensor) -> Tensor:
         """Vectors [C, 3 d] of clips with halves [C, 4 d]; the third part stays of length 1, or 0 for an empty clip."""
         alone, both = vectors[:, : 2 * self.width], vectors[:, 2 * self.width :]

@@ -123,9 +123,9 @@ class RetrievalLoss(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The coarse vectors' logits [B, C], and what is asked of these vectors and of each modality's."""
         weights, coarse, positives = self.weights, retriever.coarse, batch.positives
-        vectors = coarse.clips(clips)
+        vectors = coarse.plain_clips(clips)  # what the listing adds, `htav distil` teaches
         scale = coarse.logit_scale.exp().clamp(max=_LARGEST_SCALE)
-        logits = scale * coarse.queries(text) @ vectors.T
+        logits = scale * coarse.plain_queries(text) @ vectors.T
         parts = {"coarse": weights.coarse * info_nce(logits, positives)}
         if weights.cross_clr > 0:
             parts["cross_clr"] = weights.cross_clr * cross_clr(text.pooled, vectors, positives)

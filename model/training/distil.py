@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.cachedir import cache_dir
+from model.checkpoint import CONFIG
 from model.config import RetrieverConfig
-from model.data.examples import Failure
 from model.data.items import items_digest
 from model.data.manifest import Item, load_manifest
 from model.evaluation.evaluate import CLIP_BATCH, score_queries
@@ -33,13 +33,15 @@ from model.memory import keep_freed_memory
 from model.retriever import Retriever
 from model.training.options import TrainingError
 from model.training.schedule import factor
+from model.training.start import with_config
 
 BLOCK: Final = 64  # queries that are scored against the same clips
-HELD_OUT: Final = 12  # every so manieth block teaches nothing and says how well it went
+HELD_OUT: Final = 12  # of so many blocks one teaches nothing and says how well it went
 SHORT: Final = 0.01  # of the clips are a shortlist there: as sharp as 100 of 10,000
 SHARPNESS: Final = 50.0  # of the scores' softmax: a few clips have most of it
 FIRST: Final = 8  # of each query's best clips are in each step
 QUERIES, CLIPS, RATE, DECAY = 256, 3000, 1e-3, 0.01  # of a step
+SCORING_VERSION: Final = 1  # raise it when the same weights score otherwise: scores are kept
 SPEECH: Final = "speech"  # the kind of queries that letters answer
 
 Float32 = NDArray[np.float32]
@@ -93,26 +95,29 @@ def distil(request: Request, progress: Progress) -> dict[str, Any]:
     taught = with_listing(teacher, request.seed)
     items = [item for folder in request.data for item in load_manifest(folder, request.split)]
     queries = drawn(items, request.queries, request.seed)
-    encoded = encode_gallery(items, teacher, cache_dir("evaluation"), progress)
-    blocks = list(scored(request, teacher, items, queries, encoded, progress))
-    held_out, lessons = blocks[::HELD_OUT], [block for n, block in enumerate(blocks) if n % HELD_OUT]
-    if not lessons:
+    if len(queries) <= BLOCK:
         raise TrainingError(
             f"{len(queries)} queries that are not about speech are too few to learn from.",
             f"Give --data with more than {BLOCK} of them, or raise --queries.",
         )
+    encoded = encode_gallery(items, teacher, cache_dir("evaluation"), progress)
+    if not encoded.clips:
+        first = encoded.failures[0]
+        raise TrainingError("no file of the data can be read.", f"{first.file}: {first.message}")
+    blocks = list(scored(request, teacher, items, queries, encoded, progress))
+    held_out, lessons = blocks[::HELD_OUT], [block for n, block in enumerate(blocks) if n % HELD_OUT]
     pupil = look(taught, queries, encoded)
     listing = taught.coarse.listing
     assert listing is not None
     before = holds_first(pupil, listing, held_out)
     teach(pupil, listing, lessons, request.steps, request.seed, progress)
-    taught.eval().save_pretrained(request.checkpoint)
+    taught.save_pretrained((request.checkpoint / CONFIG).resolve().parent)  # a run's folder links to its checkpoint
     return {
         "checkpoint": str(request.checkpoint),
         "queries": len(queries),
         "clips": len(encoded.clips),
         "holds_first_percent": {"before": before, "after": holds_first(pupil, listing, held_out)},
-        "failed": [_told(failure) for failure in encoded.failures],
+        "failed": [asdict(failure) for failure in encoded.failures],
     }
 
 
@@ -125,12 +130,7 @@ def with_listing(retriever: Retriever, seed: int) -> Retriever:
             "the checkpoint is of an earlier version, which knows no gist of a query.",
             "Train it on with `htav train --init`; then distil.",
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        grown = Retriever(replace(config, listing=hidden), retriever.text.tokenizer)
-    grown.load_state_dict(grown.state_dict() | retriever.state_dict())
-    grown.card = retriever.card
-    return grown.eval()
+    return with_config(retriever, replace(config, listing=hidden), seed)
 
 
 def drawn(items: Sequence[Item], most: int, seed: int) -> list[Query]:
@@ -151,27 +151,38 @@ def scored(
     queries: Sequence[Query],
     encoded: EncodedGallery,
     progress: Progress,
-    numbers: range | None = None,
 ) -> Iterator[Block]:
-    """The blocks of these numbers, all if none are given. What was scored once is kept: this takes longest."""
+    """All queries in blocks. What was scored once is kept, for this takes longest."""
     library, folder = items_digest(items), cache_dir("distil")
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = numbers or range(-(-len(queries) // BLOCK))
-    for done, number in enumerate(numbers):
+    count = -(-len(queries) // BLOCK)
+    for number in range(count):
         places = range(number * BLOCK, min((number + 1) * BLOCK, len(queries)))
         rng = np.random.default_rng([request.seed, 8, number])
         clips = np.sort(rng.permutation(len(encoded.clips))[: request.clips])
         asked = [queries[place] for place in places]
-        known = "\n".join([teacher.fingerprint, library, *(query.text for query in asked)]).encode() + clips.tobytes()
+        lines = [f"{SCORING_VERSION}", teacher.fingerprint, library, *(query.text for query in asked)]
+        known = "\n".join(lines).encode() + clips.tobytes()
         path = folder / f"{hashlib.sha256(known).hexdigest()}.npy"
-        if not path.is_file():
+        scores = _kept(path, (len(asked), len(clips)))
+        if scores is None:
             rows = score_queries(teacher, asked, encoded, [clips] * len(asked), letters=False)
+            scores = np.stack(rows)[:, clips]
             beside = path.with_suffix(f".{os.getpid()}.partial")
             with beside.open("wb") as file:
-                np.save(file, np.stack(rows)[:, clips])
+                np.save(file, scores)
             beside.replace(path)
-        yield Block(places, clips, np.load(path))
-        progress("score queries", done + 1, len(numbers))
+        yield Block(places, clips, scores)
+        progress("score queries", number + 1, count)
+
+
+def _kept(path: Path, shape: tuple[int, int]) -> Float32 | None:
+    """Scores that were kept; a damaged file counts as none and is made again."""
+    try:
+        scores: Float32 = np.load(path)
+    except (OSError, EOFError, ValueError):
+        return None
+    return scores if scores.shape == shape else None
 
 
 @torch.inference_mode()
@@ -184,8 +195,7 @@ def look(retriever: Retriever, queries: Sequence[Query], encoded: EncodedGallery
     for start in range(0, len(encoded.clips), CLIP_BATCH):
         clips = retriever.collate(encoded.clips[start : start + CLIP_BATCH])
         shown.append((coarse.plain_clips(clips), coarse.halves(clips)))
-    parts = [torch.cat(part) for found in (asked, shown) for part in zip(*found, strict=True)]
-    return Pupil(*(part.cpu().clone() for part in parts))
+    return Pupil(*(torch.cat(part).cpu() for found in (asked, shown) for part in zip(*found, strict=True)))
 
 
 def teach(pupil: Pupil, listing: Listing, lessons: Sequence[Block], steps: int, seed: int, progress: Progress) -> None:
@@ -228,7 +238,3 @@ def holds_first(pupil: Pupil, listing: Listing, blocks: Sequence[Block]) -> floa
         best = found.gather(1, torch.from_numpy(scores.argmax(axis=1)).unsqueeze(1))
         held += ((found > best).sum(dim=1) < max(1, round(SHORT * len(clips)))).tolist()
     return round(100.0 * float(np.mean(held)), 1)
-
-
-def _told(failure: Failure) -> dict[str, str]:
-    return {"file": failure.file, "code": failure.code, "message": failure.message}

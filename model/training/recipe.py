@@ -230,7 +230,9 @@ class Recipe:
             raise RecipeError("no stage has any of its data.", f"See {self.data}.")
         out = self.work / done[-1] / "model"
         library = [str(folders[name]) for name in self.library if name in folders]
-        if not self._once("distil", ["distil", str(out), *_repeated("--data", library)], must=False):
+        if not self._once(
+            "distil", ["distil", str(out), *_repeated("--data", library), "--seed", str(self.seed)], must=False
+        ):
             console.print("[yellow]not distilled:[/] its shortlist is a plain one; see `htav distil`")
         held_out = [self.data / name for name in HELD_OUT if name not in self.without]
         found = [str(folder) for folder in held_out if (folder / MANIFEST).is_file()]

@@ -59,11 +59,14 @@ def deepened(trained: Retriever, seed: int) -> Retriever:
         spelling=config.spelling or now.spelling,
         audio=replace(config.audio, temporal_layers=layers, max_tokens=most),
     )
-    if grown == config:
-        return trained
+    return trained if grown == config else with_config(trained, grown, seed)
+
+
+def with_config(trained: Retriever, config: RetrieverConfig, seed: int) -> Retriever:
+    """A network of this shape with the weights of `trained`; what that lacks is as the seed draws it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        deeper = Retriever(grown, trained.text.tokenizer)
+        deeper = Retriever(config, trained.text.tokenizer)
     deeper.load_state_dict(deeper.state_dict() | trained.state_dict())
     deeper.card = trained.card
     return deeper.eval()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from typer.testing import CliRunner
 
 from model.checkpoint import CARD
@@ -20,7 +21,8 @@ from model.listing import Listing, told
 from model.retriever import Retriever
 from model.training import distil as module
 from model.training.distil import Block, Pupil, Request, distil, drawn, holds_first, scored, teach, with_listing
-from model.training.options import TrainingError
+from model.training.options import Options, TrainingError
+from model.training.parameters import select
 from tests.model.samples import CELLS, WIDTH, fresh_tiny, query, scramble, token_set
 from tests.model.small_data import films, photographs, quiet, tones
 
@@ -167,3 +169,39 @@ def test_the_command_prints_one_document(data: Path) -> None:
     result = CliRunner().invoke(commands, options)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["queries"] == 16
+
+
+def test_training_leaves_the_listing_alone_and_forgets_what_it_was_taught() -> None:
+    network = fresh_tiny()
+    chosen = select(network, nn.Linear(1, 1), Options(data=(), out=Path("unused"), preset="tiny"))
+    assert not [name for name in chosen.parameters if name.startswith("coarse.listing.")]
+    assert [name for name in chosen.parameters if name.startswith("coarse.fused.")]
+    listing = network.coarse.listing
+    assert listing is not None and listing.query.out.weight.any()
+    listing.forget()
+    with torch.no_grad():
+        assert torch.equal(network.coarse.queries(query([3])), network.coarse.plain_queries(query([3])))
+
+
+@pytest.mark.timeout(300)
+def test_a_damaged_score_file_is_made_again(data: Path) -> None:
+    asked = request(data, clips=6)
+    items = load_manifest(data / "p", "train")
+    network, queries = Retriever.from_pretrained(asked.checkpoint), drawn(items, 4, 0)
+    gallery = encode_gallery(items, network, data / "cache" / "evaluation", quiet)
+    (first, *_) = scored(asked, network, items, queries, gallery, quiet)
+    for path in (data / "cache" / "distil").glob("*.npy"):
+        path.write_bytes(path.read_bytes()[:40])
+    (again, *_) = scored(asked, network, items, queries, gallery, quiet)
+    assert np.array_equal(first.scores, again.scores)
+
+
+@pytest.mark.timeout(300)
+def test_a_run_folder_still_links_to_its_checkpoint(data: Path) -> None:
+    (data / "run").mkdir()
+    for path in (data / "checkpoint").iterdir():
+        (data / "run" / path.name).symlink_to(path)
+    before = Retriever.from_pretrained(data / "checkpoint").fingerprint
+    distil(Request(data / "run", (data / "p",), steps=2, threads=1), quiet)
+    assert (data / "run" / "config.json").is_symlink()
+    assert Retriever.from_pretrained(data / "run").fingerprint != before
