@@ -83,13 +83,14 @@ class CoarseEncoder(nn.Module):
 
     def halves(self, clips: ClipTokens) -> Tensor:
         """[C, 4 d]: pictures of the first and of the second half, then sound; L2-normalised, zeros where missing."""
-        late = clips.video_places >= 0.5, clips.audio_places() >= 0.5
-        halves = []
-        for chosen in ((~late[0], ~late[1]), (late[0], late[1])):
-            masks = clips.video_mask & chosen[0], clips.audio_mask & chosen[1]
-            halves.append(self.pooled(replace(clips, video_mask=masks[0], audio_mask=masks[1])))
-        (seen_early, heard_early), (seen_late, heard_late) = halves
-        return torch.cat([unit(part) for part in (seen_early, seen_late, heard_early, heard_late)], dim=-1)
+        seen = self.video_pool, clips.video, clips.video_mask, clips.video_places
+        heard = self.audio_pool, clips.audio, clips.audio_mask, clips.audio_places()
+        halves = [
+            pool(tokens, mask & half)
+            for pool, tokens, mask, places in (seen, heard)
+            for half in (places < 0.5, places >= 0.5)
+        ]
+        return torch.cat([unit(half) for half in halves], dim=-1)
 
     def plain_queries(self, text: TextEncoding, modalities: tuple[str, ...] = ("video", "audio")) -> Tensor:
         """`queries` without what the listing adds."""

@@ -1,4 +1,4 @@
-"""Files that a power cut must not take back."""
+"""Files that are there as a whole or not at all, and files that a power cut must not take back."""
 
 import os
 from pathlib import Path
@@ -11,6 +11,14 @@ def replace_text(path: Path, text: str) -> None:
     sync(beside)
     beside.replace(path)
     sync(path.parent)
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Write a file of a cache as a whole, although another process may write the same; a power cut may take it back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_bytes(content)
+    beside.replace(path)
 
 
 def sync(path: Path) -> None:

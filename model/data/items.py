@@ -22,6 +22,7 @@ from model import media
 from model.config import VideoConfig
 from model.containers import MediaError, check_regular
 from model.data.manifest import Item
+from model.durable import replace_bytes
 
 STILL_S = 8.0  # a photograph is a clip in which nothing moves for so long
 DECODER_VERSION = 1
@@ -157,7 +158,7 @@ class ClipCache:
             stored["spans"] = tuple((start, end) for start, end in stored["spans"])
             return Look(**stored)
         found = look(item)
-        _write_beside(path, json.dumps(asdict(found)).encode())
+        replace_bytes(path, json.dumps(asdict(found)).encode())
         return found
 
     def clip(self, item: Item, index: int, span: Span) -> Clip:
@@ -206,10 +207,3 @@ def _load(path: Path) -> Clip | None:
         return None
     start_s = float(arrays["audio_start_s"][0])
     return Clip(arrays.get("frames"), arrays.get("frame_times"), arrays.get("audio"), start_s)
-
-
-def _write_beside(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(content)
-    beside.replace(path)

@@ -3,7 +3,6 @@
 The cache is the evaluation's own. It knows content and fingerprint, never a file's name, and never touches the index.
 """
 
-import os
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from model.containers import MediaError
 from model.data.examples import Failure
 from model.data.items import Shape, content_key, decode, look
 from model.data.manifest import Item
+from model.durable import replace_bytes
 from model.retriever import Retriever
 from model.tokens import TokenSet
 
@@ -67,10 +67,7 @@ def _token_sets(item: Item, retriever: Retriever, folder: Path) -> list[TokenSet
     shape = Shape.of(retriever.config.video)
     decoded = (decode(item, span, shape) for span in look(item).spans)
     made = [retriever.encode_clips([ClipInput(*clip)])[0] for clip in decoded]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}.partial")  # another evaluation may make the same
-    beside.write_bytes(_packed(made))
-    beside.replace(path)
+    replace_bytes(path, _packed(made))
     return made
 
 

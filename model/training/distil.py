@@ -8,9 +8,9 @@ their own on the shortlist.
 """
 
 import hashlib
-import os
+import io
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -25,12 +25,14 @@ from model.checkpoint import CONFIG
 from model.config import RetrieverConfig
 from model.data.items import items_digest
 from model.data.manifest import Item, load_manifest
-from model.evaluation.evaluate import CLIP_BATCH, score_queries
+from model.durable import replace_bytes
+from model.evaluation.evaluate import CLIP_BATCH, Float32, Progress, score_queries
 from model.evaluation.gallery import EncodedGallery, encode_gallery
 from model.evaluation.queries import Query, gather_queries
 from model.listing import Listing, told
 from model.memory import keep_freed_memory
 from model.retriever import Retriever
+from model.training.devices import computing_on
 from model.training.options import TrainingError
 from model.training.schedule import factor
 from model.training.start import with_config
@@ -43,9 +45,6 @@ FIRST: Final = 8  # of each query's best clips are in each step
 QUERIES, CLIPS, RATE, DECAY = 256, 3000, 1e-3, 0.01  # of a step
 SCORING_VERSION: Final = 1  # raise it when the same weights score otherwise: scores are kept
 SPEECH: Final = "speech"  # the kind of queries that letters answer
-
-Float32 = NDArray[np.float32]
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,6 @@ def distil(request: Request, progress: Progress) -> dict[str, Any]:
     Raises ManifestError, CheckpointError, or TrainingError where there is too little to learn from.
     """
     keep_freed_memory()
-    torch.set_num_threads(request.threads)
     teacher = Retriever.from_pretrained(request.checkpoint)
     taught = with_listing(teacher, request.seed)
     items = [item for folder in request.data for item in load_manifest(folder, request.split)]
@@ -100,23 +98,25 @@ def distil(request: Request, progress: Progress) -> dict[str, Any]:
             f"{len(queries)} queries that are not about speech are too few to learn from.",
             f"Give --data with more than {BLOCK} of them, or raise --queries.",
         )
-    encoded = encode_gallery(items, teacher, cache_dir("evaluation"), progress)
-    if not encoded.clips:
-        first = encoded.failures[0]
-        raise TrainingError("no file of the data can be read.", f"{first.file}: {first.message}")
-    blocks = list(scored(request, teacher, items, queries, encoded, progress))
-    held_out, lessons = blocks[::HELD_OUT], [block for n, block in enumerate(blocks) if n % HELD_OUT]
-    pupil = look(taught, queries, encoded)
     listing = taught.coarse.listing
     assert listing is not None
-    before = holds_first(pupil, listing, held_out)
-    teach(pupil, listing, lessons, request.steps, request.seed, progress)
+    with computing_on(request.threads):
+        encoded = encode_gallery(items, teacher, cache_dir("evaluation"), progress)
+        if not encoded.clips:
+            first = encoded.failures[0]
+            raise TrainingError("no file of the data can be read.", f"{first.file}: {first.message}")
+        blocks = list(scored(request, teacher, items, queries, encoded, progress))
+        held_out, lessons = blocks[::HELD_OUT], [block for n, block in enumerate(blocks) if n % HELD_OUT]
+        pupil = prepared(taught, queries, encoded)
+        before = holds_first(pupil, listing, held_out)
+        teach(pupil, listing, lessons, request.steps, request.seed, progress)
+        after = holds_first(pupil, listing, held_out)
     taught.save_pretrained((request.checkpoint / CONFIG).resolve().parent)  # a run's folder links to its checkpoint
     return {
         "checkpoint": str(request.checkpoint),
         "queries": len(queries),
         "clips": len(encoded.clips),
-        "holds_first_percent": {"before": before, "after": holds_first(pupil, listing, held_out)},
+        "holds_first_percent": {"before": before, "after": after},
         "failed": [asdict(failure) for failure in encoded.failures],
     }
 
@@ -154,7 +154,6 @@ def scored(
 ) -> Iterator[Block]:
     """All queries in blocks. What was scored once is kept, for this takes longest."""
     library, folder = items_digest(items), cache_dir("distil")
-    folder.mkdir(parents=True, exist_ok=True)
     count = -(-len(queries) // BLOCK)
     for number in range(count):
         places = range(number * BLOCK, min((number + 1) * BLOCK, len(queries)))
@@ -168,10 +167,8 @@ def scored(
         if scores is None:
             rows = score_queries(teacher, asked, encoded, [clips] * len(asked), letters=False)
             scores = np.stack(rows)[:, clips]
-            beside = path.with_suffix(f".{os.getpid()}.partial")
-            with beside.open("wb") as file:
-                np.save(file, scores)
-            beside.replace(path)
+            np.save(content := io.BytesIO(), scores)
+            replace_bytes(path, content.getvalue())
         yield Block(places, clips, scores)
         progress("score queries", number + 1, count)
 
@@ -186,7 +183,7 @@ def _kept(path: Path, shape: tuple[int, int]) -> Float32 | None:
 
 
 @torch.inference_mode()
-def look(retriever: Retriever, queries: Sequence[Query], encoded: EncodedGallery) -> Pupil:
+def prepared(retriever: Retriever, queries: Sequence[Query], encoded: EncodedGallery) -> Pupil:
     """What the coarse vectors of the queries and the gallery are made of."""
     coarse, asked, shown = retriever.coarse, [], []
     for start in range(0, len(queries), BLOCK):

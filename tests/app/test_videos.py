@@ -1,8 +1,10 @@
 """The catalog over HTTP: list, look at, correct, delete, more like this."""
 
 import httpx
+import numpy as np
 import pytest
 
+from app.similar import _vectors
 from indexer.gc import collect_garbage
 from tests.app.conftest import Library, Served, problem
 
@@ -127,3 +129,13 @@ def test_a_sound_is_more_like_a_sound(client: httpx.Client, video_ids: dict[str,
     found = client.get(f"/v1/videos/{video_ids['tone.m4a']}/similar").json()["results"]
     assert found[0]["title"] in {"red", "blue"}
     assert found[-1]["title"] == "green"
+
+
+def test_what_is_alike_is_compared_by_pictures_and_sound_alone(served: Served) -> None:
+    """The third part of coarse vectors is taught how queries rank, and must not move what is like a video."""
+    snapshot = served.service.search.current.get()
+    for video_id in snapshot.video_ids:
+        vectors = _vectors(snapshot, video_id)
+        parts = vectors.reshape(len(vectors), 3, -1)
+        assert not parts[:, 2].any()
+        np.testing.assert_allclose(np.linalg.norm(parts, axis=2).sum(axis=1), 1.0, atol=1e-3)

@@ -92,9 +92,8 @@ def test_the_shortlist_learns_a_ranking_that_plain_vectors_do_not_have() -> None
     torch.manual_seed(0)
     d, Q, G = 4, 480, 600
     pupil = Pupil(*((0.1 if parts == 3 else 1.0) * torch.randn(rows, parts * d) for rows in (Q, G) for parts in (3, 4)))
-    scores: NDArray[np.float32] = (
-        pupil.told[:, :d] @ pupil.halves[:, :d].T / 10
-    ).numpy()  # who ranks so minds the first half
+    # Who ranks so minds the first half.
+    scores: NDArray[np.float32] = (pupil.told[:, :d] @ pupil.halves[:, :d].T / 10).numpy()
     everything = np.arange(G, dtype=np.int64)
     blocks = [Block(range(start, start + 60), everything, scores[start : start + 60]) for start in range(0, Q, 60)]
     listing = Listing(d, d, 128)
