@@ -9,9 +9,11 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from model.letters import HeardLetters, SpelledToken, alignment_costs, query_letters, spelled
+from model.letters import HeardLetters, SpelledToken, Strictness, alignment_costs, query_letters, spelled
 
-# What is stored follows from these, and from SKIPPED and BETWEEN of the alignment: a change needs a new TOKEN_FORMAT.
+# What is stored follows from these: a change needs a new TOKEN_FORMAT. Looser than a query's alignment is, which tells
+# how many of such words are wrong rather than how well the sound is understood.
+LOOSE: Final = Strictness(skipped=4.0, between=1.0)
 PHRASES: Final = (
     "a letter from the capital",
     "seven grey horses",
@@ -28,6 +30,6 @@ def chance_costs(heard: HeardLetters) -> Tensor:
     """The mean over PHRASES of what their letters cost in each of C sounds, [C]: nats a letter, as of a query."""
     words = [[SpelledToken(tuple(spelled(word)), goes_on=False) for word in phrase.split()] for phrase in PHRASES]
     queries = [query for tokens in words if (query := query_letters(tokens, torch.ones(len(tokens)))) is not None]
-    costs = torch.stack([alignment_costs(query, heard) for query in queries])
+    costs = torch.stack([alignment_costs(query, heard, LOOSE) for query in queries])
     numbers = torch.tensor([float(len(query.symbols)) for query in queries], device=costs.device, dtype=costs.dtype)
     return numbers @ costs / numbers.sum()

@@ -1,8 +1,8 @@
 """A query's letters laid over those that are heard: dynamic time warping (Eq. 13) letter by letter.
 
 An alignment costs what the query's letters lack against the likeliest symbols, frame by frame, under CTC's rules
-(Graves et al. 2006); so much a letter for a word that is skipped (`SKIPPED`); and so much for each letter heard between
-two words (`BETWEEN`). What is heard before and after is free. So it is an edit distance between the query and a part
+(Graves et al. 2006); so much a letter for a word that is skipped; and so much for each letter heard between two words
+(`Strictness`). What is heard before and after is free. So it is an edit distance between the query and a part
 of what is said, as far as the ear is sure of it.
 """
 
@@ -10,7 +10,7 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +18,20 @@ from torch import Tensor
 
 SYMBOLS = "_ abcdefghijklmnopqrstuvwxyz'0123456789"  # CTC's blank, which is padding and any other character too
 BLANK, SPACE = 0, 1
-SKIPPED, BETWEEN = 4.0, 1.0  # nats a letter; chosen on drawn voices of val (docs/training-log.md)
 _SURE = math.log(0.98)  # of being no letter: of such frames in a row, one says as much as all
 _NEVER = -1e4
 TYPED = str.maketrans("‘’ʼ“”„–—", "'''\"\"\"--")  # a telephone writes don’t, books and captions don't
 _WHOLE = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe"})  # that no accent is taken off
+
+
+class Strictness(NamedTuple):
+    """What an alignment pays for words that are not there, and for letters that nobody asked for: nats a letter."""
+
+    skipped: float
+    between: float
+
+
+STRICT: Final = Strictness(6.0, 2.0)  # so that half a sentence is told from a whole one in noise; chosen on val
 
 
 class SpelledToken(NamedTuple):
@@ -104,13 +113,13 @@ def _added_up(values: Tensor) -> Tensor:
     return F.pad(values.cumsum(dim=-1), (1, 0))
 
 
-def alignment_costs(query: QueryLetters, heard: HeardLetters) -> Tensor:
-    """The best alignment of a query with each of C sounds, [C]: nats a letter, weighed; from -SKIPPED to 0, the best.
+def alignment_costs(query: QueryLetters, heard: HeardLetters, strictness: Strictness = STRICT) -> Tensor:
+    """The best alignment of a query with each of C sounds, [C]: nats a letter, weighed; from -skipped to 0, the best.
 
     Differentiable with respect to the query's weights. All times at once, letter by letter: to stay in a state costs
     what its symbol costs, so that the best time to enter it is a running maximum (`_stay`).
     """
-    between = -BETWEEN * query.weights.mean() * heard.begun
+    between = -strictness.between * query.weights.mean() * heard.begun
     letter = blank = skipped = gap = torch.zeros_like(heard.begun)  # the best in each state at each time, [C, F + 1]
     before = BLANK
     for place, (symbol, weight) in enumerate(zip(query.symbols, query.weights, strict=True)):
@@ -120,7 +129,7 @@ def alignment_costs(query: QueryLetters, heard: HeardLetters) -> Tensor:
             enter = blank if symbol == before else torch.maximum(letter, blank)
         letter = _stay(enter, weight * heard.costs[symbol])
         blank = _stay(letter, weight * heard.costs[BLANK])
-        skipped, before = skipped - SKIPPED * weight, symbol
+        skipped, before = skipped - strictness.skipped * weight, symbol
         if place + 1 == len(query.symbols) or query.first[place + 1]:
             left = torch.maximum(torch.maximum(letter, blank), skipped)
             gap = between + (left - between).cummax(dim=1).values

@@ -29,8 +29,10 @@ from model.text import TextEncoding
 FRAMES = 2  # places for a letter in each sound token, 40 ms each: speech has up to 17 letters a second
 
 CLEARLY = 0.5  # of the surest word: what is less said than that is not said
-SLOPE, OFFSET = 1.0, -5.5  # how far above chance words count as heard; chosen on val: pictures are hardly disturbed
-KEENNESS = 0.1  # a nat a letter: what is heard worse counts that much less, where all of a query is said; chosen on val
+BEYOND = 4.5  # standard deviations above chance: words found so far above it count half
+LACKING, SURE = 2.4, 3.0  # nats a letter that words may lack, and standard deviations below it where they count half
+KEENNESS = 0.1  # a nat a letter: what is heard worse counts that much less, where all of a query is said
+# All chosen on val (docs/training-log.md): noisy speech is found, and other words hardly ever disturb pictures.
 
 
 class Usual(NamedTuple):
@@ -130,15 +132,18 @@ def _frames(clips: ClipTokens) -> Tensor:
 
 
 def heard(query: QueryLetters, sounds: HeardLetters, level: Tensor) -> Tensor:
-    """How far a query's alignment with each of C sounds beats chance, [C], 0 to 1; `level` [C] is chance's in each.
+    """How far a query's alignment with each of C sounds shows that it is said, [C], 0 to 1.
 
-    Any words are found more easily in noise, in a long sound, and if they are few; what wrong words cost spreads by
-    1 / sqrt(letters). So the same number of standard deviations counts alike in every pair.
+    It has to beat `level` [C], what chance costs in each. Any words are found more easily in noise, in a long sound,
+    and if they are few; what wrong words cost spreads by 1 / sqrt(letters). So the same number of standard deviations
+    counts alike in every pair. And it has to be good in itself: clear speech that shares half its words with the query
+    beats chance by as much as the query itself does in noise.
 
-    A sentence and one that differs in a word both lie so far above chance that they count as heard. The one that fits
-    better counts more, by how much of the query is said: who says a sentence, its letters do not tell.
+    A sentence and one that differs in a word both count as heard. The one that fits better counts more, by how much of
+    the query is said: who says a sentence, its letters do not tell.
     """
-    count, costs = query.number(), alignment_costs(query, sounds)
-    better = count.sqrt() * (costs - level - USUAL.few * count.rsqrt())
+    spread, costs = query.number().sqrt(), alignment_costs(query, sounds)
+    found = torch.sigmoid(spread * (costs - level) - USUAL.few - BEYOND)
+    understood = torch.sigmoid(spread * (costs + LACKING) - SURE)
     said = (query.weights.mean() / query.weights.max()).square()
-    return torch.sigmoid(SLOPE * better + OFFSET) * (1 + KEENNESS * said * costs)
+    return found * understood * (1 + KEENNESS * said * costs)

@@ -16,7 +16,7 @@ from model.coarse import CoarseEncoder
 from model.fusion import FusionHead
 from model.letters import alignment_costs, heard_letters, query_letters
 from model.share import QueryShare
-from model.spelling import KEENNESS, OFFSET, SLOPE, USUAL
+from model.spelling import BEYOND, KEENNESS, LACKING, SURE, USUAL
 from model.text import TextEncoding
 from model.tokens import TokenSet, dequantise
 from tests.model import slow_reference
@@ -86,9 +86,10 @@ def spelled_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) ->
     count = float(letters.weights.sum() ** 2 / (letters.weights**2).sum())
     usual = USUAL.chance * float(chance_costs(sound)) + USUAL.frames * float(sound.room()) + USUAL.always
     cost = float(alignment_costs(letters, sound))
-    better = count**0.5 * (cost - usual - USUAL.few * count**-0.5)
+    found = slow_reference.sigmoid(count**0.5 * (cost - usual) - USUAL.few - BEYOND)
+    understood = slow_reference.sigmoid(count**0.5 * (cost + LACKING) - SURE)
     said = (float(letters.weights.mean()) / float(letters.weights.max())) ** 2
-    heard = slow_reference.sigmoid(SLOPE * better + OFFSET) * (1 + KEENNESS * said * cost)
+    heard = found * understood * (1 + KEENNESS * said * cost)
     share = network.spelling.share
     return heard * slow_reference.sigmoid(float(share.share.weight[0] @ text.pooled[0] + share.offset))
 

@@ -10,10 +10,9 @@ from torch import Tensor
 from model import spelling
 from model.chance import chance_costs
 from model.letters import (
-    BETWEEN,
     BLANK,
-    SKIPPED,
     SPACE,
+    STRICT,
     SYMBOLS,
     HeardLetters,
     QueryLetters,
@@ -25,6 +24,7 @@ from model.letters import (
     read,
     spelled,
 )
+from model.spelling import USUAL
 from model.text import spelled_tokens
 from tests.model.samples import tiny
 
@@ -67,10 +67,10 @@ def slow(text: str, heard: HeardLetters) -> float:
                 best = max(best, sum(costs[start + place][symbol] for place, symbol in enumerate(path)))
         return best
 
-    found = -SKIPPED * letters
+    found = -STRICT.skipped * letters
     for count in range(1, len(words) + 1):
         for chosen in itertools.combinations(range(len(words)), count):
-            skipped = SKIPPED * sum(len(words[place]) for place in range(len(words)) if place not in chosen)
+            skipped = STRICT.skipped * sum(len(words[place]) for place in range(len(words)) if place not in chosen)
             for bounds in itertools.combinations_with_replacement(range(F + 1), 2 * count):
                 spans = list(itertools.batched(bounds, 2)) if hasattr(itertools, "batched") else pairs(bounds)
                 if any(start == end for start, end in spans):
@@ -79,7 +79,7 @@ def slow(text: str, heard: HeardLetters) -> float:
                 for place, (start, end) in zip(chosen, spans, strict=True):
                     total += word_costs(words[place], start, end)
                 for (_, end), (start, _) in itertools.pairwise(spans):
-                    total -= BETWEEN * sum(begins[end:start])
+                    total -= STRICT.between * sum(begins[end:start])
                 found = max(found, total)
     return found / letters
 
@@ -104,9 +104,9 @@ def test_what_is_said_costs_nothing_wherever_it_is_said() -> None:
 
 def test_each_difference_costs_what_it_should() -> None:
     letters = len("thedogruns")
-    assert cost("the dog runs", "thedog") == pytest.approx(-SKIPPED * 4 / letters, abs=1e-3)
-    assert cost("the dog runs", "the_old_dog_runs") == pytest.approx(-BETWEEN * 3 / letters, abs=1e-3)
-    assert cost("the dog runs", "__") == pytest.approx(-SKIPPED)
+    assert cost("the dog runs", "thedog") == pytest.approx(-STRICT.skipped * 4 / letters, abs=1e-3)
+    assert cost("the dog runs", "the_old_dog_runs") == pytest.approx(-STRICT.between * 3 / letters, abs=1e-3)
+    assert cost("the dog runs", "__") == pytest.approx(-STRICT.skipped)
     one_wrong = cost("the dog runs", "the_dig_runs")
     assert cost("the dog runs", "runs_dog_the") < one_wrong < -0.1  # order counts, more than a letter
     assert cost("moon", "mo_on") == pytest.approx(0.0, abs=1e-3) and cost("moon", "moon") < -0.5  # CTC's rule
@@ -120,7 +120,7 @@ def test_words_that_are_not_said_need_not_be_heard() -> None:
         letters = query_letters(tokens, torch.tensor(weights))
         assert letters is not None
         both.append(float(alignment_costs(letters, heard)))
-    assert both[0] == pytest.approx(-SKIPPED * 7 / 14, abs=1e-3) and both[1] == pytest.approx(0.0, abs=0.02)
+    assert both[0] == pytest.approx(-STRICT.skipped * 7 / 14, abs=1e-3) and both[1] == pytest.approx(0.0, abs=0.02)
 
 
 def test_which_words_are_said_is_learned_from_what_they_cost() -> None:
@@ -145,6 +145,18 @@ def test_of_two_sentences_that_count_as_heard_the_better_fit_counts_more() -> No
     assert partly is not None
     there, other = spelling.heard(partly, sounds, level).tolist()
     assert other > 0.9 and 0 <= there - other < 0.5 * (right - wrong)  # who says it is asked, too
+
+
+def test_clear_speech_that_shares_some_words_is_told_from_the_whole_sentence_in_noise() -> None:
+    text = "a mother and daughter pose in front of a waterfall"
+    clear = said("there_were_nineteen_purple_kites_in_front_of_the_waterfall".ljust(110, "_"))
+    whole = said("_".join(text.replace(" ", "_")).ljust(110, "_"))
+    noise = torch.randn(whole.shape, generator=torch.Generator().manual_seed(1)).log_softmax(dim=-1)
+    drowned = torch.logaddexp(whole + math.log(0.1), noise + math.log(0.9))
+    sounds = heard_letters(torch.cat([clear, drowned]), torch.tensor([110, 110]))
+    level = USUAL.chance * chance_costs(sounds) + USUAL.frames * sounds.room() + USUAL.always
+    some, all_of_it = spelling.heard(query(text), sounds, level).tolist()
+    assert some < 0.05 and all_of_it > 0.9
 
 
 def test_a_sound_does_not_depend_on_its_batch_and_silence_may_be_long() -> None:
