@@ -4,7 +4,7 @@ Each query is asked twice: of the gallery as it is, and of the gallery without t
 query about nothing in the library. All queries together set evidence and bands. How good these are, two halves drawn
 by the seed say: what one sets is measured on the other, so that each query is judged by bands that do not know it.
 `low` is where the two mistakes are equally likely: to call a right answer none, and to offer an answer to a query whose
-answer is gone; but it refuses at most one right answer in twelve. `medium` and `high` are where first results are right
+answer is gone; but it refuses at most one right answer in eleven. `medium` and `high` are where first results are right
 often enough.
 """
 
@@ -30,7 +30,7 @@ from model.memory import keep_freed_memory
 from model.retriever import Retriever
 
 MEDIUM_RIGHT, HIGH_RIGHT = 0.6, 0.85
-REFUSED = 1 / 12  # of right answers, at most
+REFUSED = 1 / 11  # of right answers, at most
 FEWEST = 10  # queries that set confidence and say how good it is: less is noise
 SCORED = 100  # best items whose median counts: about as many as a search scores
 RIDGE = 3.0  # of the map to usual scores, in queries
