@@ -11,8 +11,8 @@ from torch import Tensor
 
 from model.letters import HeardLetters, SpelledToken, Strictness, alignment_costs, query_letters, spelled
 
-# What is stored follows from these: a change needs a new TOKEN_FORMAT. Looser than a query's alignment is, which tells
-# how many of such words are wrong rather than how well the sound is understood.
+# Both are stored in effect: a change of either needs a new TOKEN_FORMAT. Laid as strictly as a query, such words would
+# tell how many of them are wrong, and not how well the sound is understood.
 LOOSE: Final = Strictness(skipped=4.0, between=1.0)
 PHRASES: Final = (
     "a letter from the capital",

@@ -25,7 +25,7 @@ _WHOLE = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe"}
 
 
 class Strictness(NamedTuple):
-    """What an alignment pays for words that are not there, and for letters that nobody asked for: nats a letter."""
+    """What an alignment pays for words that are not there, and for letters between two that are: nats a letter."""
 
     skipped: float
     between: float

@@ -29,14 +29,19 @@ from model.text import TextEncoding
 FRAMES = 2  # places for a letter in each sound token, 40 ms each: speech has up to 17 letters a second
 
 CLEARLY = 0.5  # of the surest word: what is less said than that is not said
-BEYOND = 4.5  # standard deviations above chance: words found so far above it count half
-LACKING, SURE = 2.4, 3.0  # nats a letter that words may lack, and standard deviations below it where they count half
+# Chosen on val (docs/training-log.md): speech in noise is found, and other words hardly ever lift what is seen. Costs
+# spread by 1 / sqrt(letters of the query); hence the unit of the bars.
+BEYOND = 4.5  # words count half so many nats a letter above chance, over sqrt(letters)
+LACKING, CLEAR_OF = 2.4, 3.0  # and half where a letter lacks no more than 2.4 nats less 3 / sqrt(letters)
 KEENNESS = 0.1  # a nat a letter: what is heard worse counts that much less, where all of a query is said
-# All chosen on val (docs/training-log.md): noisy speech is found, and other words hardly ever disturb pictures.
 
 
 class Usual(NamedTuple):
-    """What words cost that are not said, nats a letter: a regression on drawn voices and real clips of val."""
+    """The level that words have to beat, nats a letter: what those cost, laid `LOOSE`ly, that are not said.
+
+    A regression on drawn voices and real clips of val. Laid strictly such words cost more, by how many are wrong: a
+    level from that tells clear speech from noise less well.
+    """
 
     chance: float = 0.883  # of the sound's own chance
     frames: float = 0.097  # of the logarithm of its frames
@@ -135,15 +140,15 @@ def heard(query: QueryLetters, sounds: HeardLetters, level: Tensor) -> Tensor:
     """How far a query's alignment with each of C sounds shows that it is said, [C], 0 to 1.
 
     It has to beat `level` [C], what chance costs in each. Any words are found more easily in noise, in a long sound,
-    and if they are few; what wrong words cost spreads by 1 / sqrt(letters). So the same number of standard deviations
-    counts alike in every pair. And it has to be good in itself: clear speech that shares half its words with the query
+    and if they are few; what wrong words cost spreads by 1 / sqrt(letters). So the same multiple of that counts alike
+    in every pair. And it has to be good in itself: clear speech that shares half its words with the query
     beats chance by as much as the query itself does in noise.
 
     A sentence and one that differs in a word both count as heard. The one that fits better counts more, by how much of
     the query is said: who says a sentence, its letters do not tell.
     """
-    spread, costs = query.number().sqrt(), alignment_costs(query, sounds)
-    found = torch.sigmoid(spread * (costs - level) - USUAL.few - BEYOND)
-    understood = torch.sigmoid(spread * (costs + LACKING) - SURE)
+    sharpness, costs = query.number().sqrt(), alignment_costs(query, sounds)
+    found = torch.sigmoid(sharpness * (costs - level) - USUAL.few - BEYOND)
+    understood = torch.sigmoid(sharpness * (costs + LACKING) - CLEAR_OF)
     said = (query.weights.mean() / query.weights.max()).square()
     return found * understood * (1 + KEENNESS * said * costs)

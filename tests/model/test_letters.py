@@ -148,15 +148,21 @@ def test_of_two_sentences_that_count_as_heard_the_better_fit_counts_more() -> No
 
 
 def test_clear_speech_that_shares_some_words_is_told_from_the_whole_sentence_in_noise() -> None:
-    text = "a mother and daughter pose in front of a waterfall"
-    clear = said("there_were_nineteen_purple_kites_in_front_of_the_waterfall".ljust(110, "_"))
-    whole = said("_".join(text.replace(" ", "_")).ljust(110, "_"))
+    text, other = "a mother and daughter pose by a waterfall", "there were kites and fires by a waterfall"
+    clear, whole = (said("_".join(words.replace(" ", "_")).ljust(90, "_")) for words in (other, text))
     noise = torch.randn(whole.shape, generator=torch.Generator().manual_seed(1)).log_softmax(dim=-1)
     drowned = torch.logaddexp(whole + math.log(0.1), noise + math.log(0.9))
-    sounds = heard_letters(torch.cat([clear, drowned]), torch.tensor([110, 110]))
+    sounds = heard_letters(torch.cat([clear, drowned]), torch.tensor([90, 90]))
     level = USUAL.chance * chance_costs(sounds) + USUAL.frames * sounds.room() + USUAL.always
     some, all_of_it = spelling.heard(query(text), sounds, level).tolist()
     assert some < 0.05 and all_of_it > 0.9
+    some, all_of_it = spelling.heard(query(text), sounds, torch.full((2,), -9.0)).tolist()  # far above chance, both
+    assert some < 0.05 and all_of_it > 0.9
+
+
+def test_what_every_index_keeps_of_chance_stays_as_it_is() -> None:
+    silence = heard_letters(said("__"), torch.tensor([2]))
+    assert float(chance_costs(silence)) == pytest.approx(-4.0)  # of words that are all skipped: kept since format 2
 
 
 def test_a_sound_does_not_depend_on_its_batch_and_silence_may_be_long() -> None:
