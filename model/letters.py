@@ -2,8 +2,8 @@
 
 An alignment costs what the query's letters lack against the likeliest symbols, frame by frame, under CTC's rules
 (Graves et al. 2006); so much a letter for a word that is skipped; and so much for each letter heard between two words
-(`Strictness`). What is heard before and after is free. So it is an edit distance between the query and a part
-of what is said, as far as the ear is sure of it.
+(`Strictness`). What is heard before and after is free. So it is an edit distance between the query and a part of what
+is said, as far as the ear is sure of it.
 """
 
 import math

@@ -37,7 +37,7 @@ KEENNESS = 0.1  # a nat a letter: what is heard worse counts that much less, whe
 
 
 class Usual(NamedTuple):
-    """The level that words have to beat, nats a letter: what those cost, laid `LOOSE`ly, that are not said.
+    """What words cost that are not said, laid as loosely as `chance.LOOSE`, nats a letter: the level to beat.
 
     A regression on drawn voices and real clips of val. Laid strictly such words cost more, by how many are wrong: a
     level from that tells clear speech from noise less well.
@@ -47,6 +47,10 @@ class Usual(NamedTuple):
     frames: float = 0.097  # of the logarithm of its frames
     few: float = 3.649  # of 1 / sqrt(letters of the query)
     always: float = -1.62
+
+    def level(self, chance: Tensor, sounds: HeardLetters) -> Tensor:
+        """The level in each of C sounds with these costs of chance [C], [C]; `few` comes by the query."""
+        return self.chance * chance + self.frames * sounds.room() + self.always
 
 
 USUAL: Final = Usual()
@@ -123,7 +127,7 @@ class Spelling(nn.Module):
         with torch.no_grad():
             sounds = self.sounds(clips)
             chance = clips.chance if bool(clips.chance.isfinite().all()) else chance_costs(sounds)
-            level = USUAL.chance * chance + USUAL.frames * sounds.room() + USUAL.always
+            level = USUAL.level(chance, sounds)
         said = self.said_shares(text)
         queries = [query_letters(tokens, weights) for tokens, weights in zip(text.spelled, said, strict=True)]
         rows = [said.new_zeros(len(clips)) if query is None else heard(query, sounds, level) for query in queries]
@@ -141,8 +145,8 @@ def heard(query: QueryLetters, sounds: HeardLetters, level: Tensor) -> Tensor:
 
     It has to beat `level` [C], what chance costs in each. Any words are found more easily in noise, in a long sound,
     and if they are few; what wrong words cost spreads by 1 / sqrt(letters). So the same multiple of that counts alike
-    in every pair. And it has to be good in itself: clear speech that shares half its words with the query
-    beats chance by as much as the query itself does in noise.
+    in every pair. And it has to be good in itself: clear speech that shares half its words with the query beats chance
+    by as much as the query itself does in noise.
 
     A sentence and one that differs in a word both count as heard. The one that fits better counts more, by how much of
     the query is said: who says a sentence, its letters do not tell.

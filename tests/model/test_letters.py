@@ -24,7 +24,6 @@ from model.letters import (
     read,
     spelled,
 )
-from model.spelling import USUAL
 from model.text import spelled_tokens
 from tests.model.samples import tiny
 
@@ -153,7 +152,7 @@ def test_clear_speech_that_shares_some_words_is_told_from_the_whole_sentence_in_
     noise = torch.randn(whole.shape, generator=torch.Generator().manual_seed(1)).log_softmax(dim=-1)
     drowned = torch.logaddexp(whole + math.log(0.1), noise + math.log(0.9))
     sounds = heard_letters(torch.cat([clear, drowned]), torch.tensor([90, 90]))
-    level = USUAL.chance * chance_costs(sounds) + USUAL.frames * sounds.room() + USUAL.always
+    level = spelling.USUAL.level(chance_costs(sounds), sounds)
     some, all_of_it = spelling.heard(query(text), sounds, level).tolist()
     assert some < 0.05 and all_of_it > 0.9
     some, all_of_it = spelling.heard(query(text), sounds, torch.full((2,), -9.0)).tolist()  # far above chance, both
