@@ -31,8 +31,9 @@ FRAMES = 2  # places for a letter in each sound token, 40 ms each: speech has up
 CLEARLY = 0.5  # of the surest word: what is less said than that is not said
 # Chosen on val (docs/training-log.md): speech in noise is found, and other words hardly ever lift what is seen. Costs
 # spread by 1 / sqrt(letters of the query); hence the unit of the bars.
-BEYOND = 4.5  # words count half so many nats a letter above chance, over sqrt(letters)
-LACKING, CLEAR_OF = 2.4, 3.0  # and half where a letter lacks no more than 2.4 nats less 3 / sqrt(letters)
+BEYOND = 5.0  # words count half so many nats a letter above chance, over sqrt(letters)
+LACKING, CLEAR_OF = 2.4, 2.0  # and half where a letter lacks no more than 2.4 nats less 2 / sqrt(letters)
+STEEPLY = 3.0  # times as steep there as above chance: of six who say the same, all count alike
 KEENNESS = 0.1  # a nat a letter: what is heard worse counts that much less, where all of a query is said
 
 
@@ -153,6 +154,6 @@ def heard(query: QueryLetters, sounds: HeardLetters, level: Tensor) -> Tensor:
     """
     sharpness, costs = query.number().sqrt(), alignment_costs(query, sounds)
     found = torch.sigmoid(sharpness * (costs - level) - USUAL.few - BEYOND)
-    understood = torch.sigmoid(sharpness * (costs + LACKING) - CLEAR_OF)
+    understood = torch.sigmoid(STEEPLY * (sharpness * (costs + LACKING) - CLEAR_OF))
     said = (query.weights.mean() / query.weights.max()).square()
     return found * understood * (1 + KEENNESS * said * costs)

@@ -25,6 +25,7 @@ from model.training.options import TrainingError
 Classifier = tuple[Tensor, Tensor]  # weight [classes, channels of the trunk's last map] and bias [classes]
 
 NAMED: Final = "named"  # the form of a source of such photographs
+MADE: Final = "generated"  # who wrote the texts of what `htav synth` draws: a trunk that saw photographs knows it badly
 BACKBONE: Final = "tf_efficientnet_lite2"
 LEAST, MOST = 7.0, 17.0  # how far a class's logit is moved, before what is below zero is cut off: "perhaps" to "surely"
 SYNONYMS: Final = 3  # of a class's names; what comes after them is rarely said
@@ -133,7 +134,8 @@ def named(sources: Sequence[Source], share: float, world: int = 1) -> Source:
 
     Raises TrainingError without photographs.
     """
-    photographs = [example for source in sources if source.form == "still" for example in source.examples]
+    stills = [example for source in sources if source.form == "still" for example in source.examples]
+    photographs = [still for still in stills if still.item.extra.get("text_source") != MADE]
     if len(photographs) < world:
         raise TrainingError("names are taught with photographs, and --data has none.", "Leave out --names.")
     return Source(NAMED, NAMED, weight_of(share, sources), photographs)

@@ -1,5 +1,6 @@
 """Photographs moved towards a class: the classifier sees it, and its name asks for it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,16 @@ def test_names_are_drawn_for_their_share_of_the_steps(made: tuple[Namer, Source,
     captions = Source("p", "still", 3.0, source.examples)
     assert named([captions], 0.25).form == NAMED
     assert named([captions], 0.25).weight == pytest.approx(1.0)
+
+
+def test_names_are_taught_with_photographs_and_not_with_what_is_drawn(made: tuple[Namer, Source, torch.Tensor]) -> None:
+    _, source, _ = made
+    extra = {"text_source": "generated"}  # as `htav synth` says of its pictures
+    drawn = [replace(example, item=replace(example.item, extra=extra)) for example in source.examples]
+    both = [Source("d", "still", 3.0, drawn), Source("p", "still", 1.0, source.examples)]
+    assert named(both, 0.5).examples == source.examples and named(both, 0.5).weight == pytest.approx(4.0)
+    with pytest.raises(TrainingError, match="photographs"):
+        named(both[:1], 0.5)
 
 
 def test_what_cannot_be_taught_by_name_is_said(made: tuple[Namer, Source, torch.Tensor], tmp_path: Path) -> None:
