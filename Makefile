@@ -11,6 +11,7 @@ DATA ?=
 MODEL ?=
 FIGURES ?= runs/figures
 ABLATION ?= runs/ablation
+CURVE ?= runs/curve
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
@@ -23,7 +24,7 @@ READY_TO_RUN := $(if $(wildcard $(DEV_STAMP)),$(DEV_STAMP),$(RUN_STAMP))
 CODE := app indexer model migrations tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types unit coverage bench train-compact test-figures ablate image-check lock hooks clean
+.PHONY: help demo test lint format types unit coverage bench train-compact test-figures ablate learning-curve image-check lock hooks clean
 
 help: ## list the targets
 	@echo 'usage: make TARGET [VENV=.venv] [PORT=8000] [ARGS="..."]'; echo
@@ -69,6 +70,10 @@ ablate: $(DEV_STAMP) ## what each mechanism of the paper and two of our own are 
 	$(BIN)/htav synth $(ABLATION)/speech --kind utterances --count 1500 --seed 41 --overwrite --sentences $(DATA)/flickr8k
 	$(BIN)/htav synth $(ABLATION)/speech --kind utterances --count 250 --seed 42 --split val --overwrite --sentences $(DATA)/flickr8k
 	$(BIN)/htav ablate $(ABLATION) --photos $(DATA)/flickr8k --speech $(ABLATION)/speech $(if $(MODEL),--model $(MODEL)) $(ARGS)
+
+learning-curve: $(DEV_STAMP) ## what more training photographs would give, on the publishers' trunks: DATA=FOLDER [CURVE=runs/curve]
+	@test -d "$(DATA)/flickr8k" -a -d "$(DATA)/clips" || { echo 'DATA=FOLDER must hold flickr8k and clips'; exit 2; }
+	$(BIN)/python -m model.training.curve $(CURVE) --data $(DATA) $(ARGS)
 
 image-check: ## carry out the Dockerfile's steps without a container engine
 	$(PYTHON) .ci/image_steps.py
