@@ -32,8 +32,9 @@ CLEARLY = 0.5  # of the surest word: what is less said than that is not said
 # Chosen on val (docs/training-log.md): speech in noise is found, and other words hardly ever lift what is seen. Costs
 # spread by 1 / sqrt(letters of the query); hence the unit of the bars.
 BEYOND = 5.0  # words count half so many nats a letter above chance, over sqrt(letters)
-LACKING, CLEAR_OF = 2.4, 2.0  # and half where a letter lacks no more than 2.4 nats less 2 / sqrt(letters)
-STEEPLY = 3.0  # times as steep there as above chance: of six who say the same, all count alike
+LACKING, CLEAR_OF = 2.4, 2.5  # and half where a letter lacks no more than 2.4 nats less 2.5 / sqrt(letters)
+FORGIVEN = 2.0  # nats a letter of words that nobody says: they have to be skipped
+STEEPLY = 3.0  # times as steep there as above chance
 KEENNESS = 0.1  # a nat a letter: what is heard worse counts that much less, where all of a query is said
 
 
@@ -107,9 +108,7 @@ class Spelling(nn.Module):
         query = query_letters(text.spelled[row], self.said_shares(text)[row])
         if query is None:
             return None
-        words = torch.tensor(query.first).cumsum(dim=0) - 1
-        clearest = query.weights.new_zeros(len(words)).scatter_reduce(0, words, query.weights, "amax")
-        said = (clearest >= CLEARLY * clearest.max())[words]
+        said = clearly_said(query)
         kept = said.tolist()
         return QueryLetters(list(compress(query.symbols, kept)), list(compress(query.first, kept)), query.weights[said])
 
@@ -141,19 +140,28 @@ def _frames(clips: ClipTokens) -> Tensor:
     return FRAMES * clips.audio_mask.sum(dim=1)
 
 
+def clearly_said(query: QueryLetters) -> Tensor:
+    """Whether each of the L letters of a query is of a word that is said, [L]."""
+    words = torch.tensor(query.first, device=query.weights.device).cumsum(dim=0) - 1
+    clearest = query.weights.new_zeros(len(words)).scatter_reduce(0, words, query.weights, "amax")
+    return (clearest >= CLEARLY * clearest.max())[words]
+
+
 def heard(query: QueryLetters, sounds: HeardLetters, level: Tensor) -> Tensor:
     """How far a query's alignment with each of C sounds shows that it is said, [C], 0 to 1.
 
     It has to beat `level` [C], what chance costs in each. Any words are found more easily in noise, in a long sound,
     and if they are few; what wrong words cost spreads by 1 / sqrt(letters). So the same multiple of that counts alike
     in every pair. And it has to be good in itself: clear speech that shares half its words with the query beats chance
-    by as much as the query itself does in noise.
+    by as much as the query itself does in noise. That is steep, and words that nobody says do not count against it, so
+    that six who say the same all pass.
 
     A sentence and one that differs in a word both count as heard. The one that fits better counts more, by how much of
     the query is said: who says a sentence, its letters do not tell.
     """
     sharpness, costs = query.number().sqrt(), alignment_costs(query, sounds)
     found = torch.sigmoid(sharpness * (costs - level) - USUAL.few - BEYOND)
-    understood = torch.sigmoid(STEEPLY * (sharpness * (costs + LACKING) - CLEAR_OF))
+    unsaid = (query.weights * ~clearly_said(query)).sum() / query.weights.sum()
+    understood = torch.sigmoid(STEEPLY * (sharpness * (costs + FORGIVEN * unsaid + LACKING) - CLEAR_OF))
     said = (query.weights.mean() / query.weights.max()).square()
     return found * understood * (1 + KEENNESS * said * costs)

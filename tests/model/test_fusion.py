@@ -16,7 +16,7 @@ from model.coarse import CoarseEncoder
 from model.fusion import FusionHead
 from model.letters import alignment_costs, heard_letters, query_letters
 from model.share import QueryShare
-from model.spelling import BEYOND, CLEAR_OF, KEENNESS, LACKING, STEEPLY, USUAL
+from model.spelling import BEYOND, CLEAR_OF, CLEARLY, FORGIVEN, KEENNESS, LACKING, STEEPLY, USUAL
 from model.text import TextEncoding
 from model.tokens import TokenSet, dequantise
 from tests.model import slow_reference
@@ -87,7 +87,13 @@ def spelled_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) ->
     usual = USUAL.chance * float(chance_costs(sound)) + USUAL.frames * float(sound.room()) + USUAL.always
     cost = float(alignment_costs(letters, sound))
     found = slow_reference.sigmoid(count**0.5 * (cost - usual) - USUAL.few - BEYOND)
-    understood = slow_reference.sigmoid(STEEPLY * (count**0.5 * (cost + LACKING) - CLEAR_OF))
+    words: list[list[float]] = []
+    for first, weight in zip(letters.first, letters.weights.tolist(), strict=True):
+        words += [[]] if first else []
+        words[-1].append(weight)
+    clearest = max(map(max, words))
+    unsaid = sum(sum(word) for word in words if max(word) < CLEARLY * clearest) / sum(map(sum, words))
+    understood = slow_reference.sigmoid(STEEPLY * (count**0.5 * (cost + FORGIVEN * unsaid + LACKING) - CLEAR_OF))
     said = (float(letters.weights.mean()) / float(letters.weights.max())) ** 2
     heard = found * understood * (1 + KEENNESS * said * cost)
     share = network.spelling.share

@@ -158,6 +158,8 @@ def test_two_who_say_what_is_asked_count_alike_though_one_is_heard_less_well() -
     fits = alignment_costs(asked, sounds)
     first, second = spelling.heard(asked, sounds, torch.full((2,), -5.0)).tolist()
     assert float(fits[0] - fits[1]) > 0.8 and 0.95 < second < first < second + 0.03  # their looks decide
+    whole = asked._replace(weights=torch.ones_like(asked.weights))  # all of it is asked to be said, and half is not
+    assert float(spelling.heard(whole, sounds, torch.full((2,), -5.0))[0]) < 0.1
 
 
 def test_clear_speech_that_shares_some_words_is_told_from_the_whole_sentence_in_noise() -> None:
