@@ -153,7 +153,7 @@ def heard(query: QueryLetters, sounds: HeardLetters, level: Tensor) -> Tensor:
     It has to beat `level` [C], what chance costs in each. Any words are found more easily in noise, in a long sound,
     and if they are few; what wrong words cost spreads by 1 / sqrt(letters). So the same multiple of that counts alike
     in every pair. And it has to be good in itself: clear speech that shares half its words with the query beats chance
-    by as much as the query itself does in noise. That is steep, and words that nobody says do not count against it, so
+    by as much as the query itself does in noise. That is steep, and words that nobody says count little against it, so
     that six who say the same all pass.
 
     A sentence and one that differs in a word both count as heard. The one that fits better counts more, by how much of

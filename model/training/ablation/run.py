@@ -17,7 +17,6 @@ import torch
 from model.data.batches import BatchSampler
 from model.data.items import items_digest
 from model.data.manifest import load_manifest
-from model.durable import replace_text
 from model.evaluation.bars import Bars
 from model.losses import LossWeights, RetrievalLoss
 from model.memory import keep_freed_memory
@@ -27,6 +26,7 @@ from model.training.ablation.benchmarks import BENCHMARKS, Benchmark, Material, 
 from model.training.ablation.kept import Progress, photographs, sentences, with_kept_trunks
 from model.training.ablation.mechanisms import MECHANISMS
 from model.training.ablation.report import write_report
+from model.training.kept_runs import KeptRuns
 from model.training.options import Options
 
 RESULTS: Final = "ablation.json"
@@ -71,20 +71,16 @@ def ablate(request: Request, trained: Retriever, progress: Progress) -> list[dic
     keep_freed_memory()
     torch.set_num_threads(request.threads)
     request.out.mkdir(parents=True, exist_ok=True)
-    path = request.out / RESULTS
-    setting = _setting(request, trained)
-    kept = json.loads(path.read_text()) if path.is_file() else {}
-    rows: list[dict[str, Any]] = kept["runs"] if kept.get("setting") == setting else []
-    wanted = list(variants(request.seeds))
-    missing = [variant for variant in wanted if asdict(variant) not in [_without_figure(row) for row in rows]]
+    results = KeptRuns(request.out / RESULTS, _setting(request, trained))
+    wanted, done = list(variants(request.seeds)), [_without_figure(row) for row in results.rows]
+    missing = [variant for variant in wanted if asdict(variant) not in done]
     if missing:
         train, held = (_material(request, trained, split, progress) for split in ("train", "val"))
         for variant in missing:
-            progress("train without each mechanism", len(rows), len(wanted))
-            rows.append(asdict(variant) | {"accuracy": round(_run(variant, request, trained, train, held), 3)})
-            replace_text(path, json.dumps({"setting": setting, "runs": rows}, indent=1) + "\n")
+            progress("train without each mechanism", len(results.rows), len(wanted))
+            results.add(asdict(variant) | {"accuracy": round(_run(variant, request, trained, train, held), 3)})
     progress("train without each mechanism", len(wanted), len(wanted))
-    return rows
+    return results.rows
 
 
 def _setting(request: Request, trained: Retriever) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The trainings of a learning curve, one after the other; each is kept as it ends."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +9,6 @@ import torch
 
 from model.data.items import items_digest
 from model.data.manifest import load_manifest
-from model.durable import replace_text
 from model.evaluation.evaluate import Progress
 from model.memory import keep_freed_memory
 from model.retriever import Retriever
@@ -19,6 +17,7 @@ from model.training.curve.heads import Heads
 from model.training.curve.held_out import CHOSEN_BY, GOALS, Asked, Recalls
 from model.training.curve.kept import Kept
 from model.training.curve.lessons import PARTS, Names, Photographs
+from model.training.kept_runs import KeptRuns
 from model.training.named import Classifier
 
 Row = dict[str, Any]  # a run with its recalls
@@ -63,10 +62,8 @@ def learning_curve(request: Request, retriever: Retriever, classifier: Classifie
     """
     keep_freed_memory()
     request.out.mkdir(parents=True, exist_ok=True)
-    path, setting = request.out / RESULTS, _setting(request, retriever)
-    before = json.loads(path.read_text()) if path.is_file() else {}
-    rows: list[Row] = before["runs"] if before.get("setting") == setting else []
-    wanted, done = runs(request.seeds), [Run(row["part"], row["names"], row["seed"]) for row in rows]
+    results = KeptRuns(request.out / RESULTS, _setting(request, retriever))
+    wanted, done = runs(request.seeds), [Run(row["part"], row["names"], row["seed"]) for row in results.rows]
     missing = [run for run in wanted if run not in done]
     if missing:
         kept = Kept(retriever, request.out / "features", progress)
@@ -75,11 +72,10 @@ def learning_curve(request: Request, retriever: Retriever, classifier: Classifie
         asked, photographs = dict(zip(GOALS, held, strict=True)), Photographs(kept, folders[0])
         names = Names(kept, photographs, classifier)
         for run in missing:
-            progress("train on each part", len(rows), len(wanted))
-            rows.append(_train(run, request, photographs, names, asked))
-            replace_text(path, json.dumps({"setting": setting, "runs": rows}, indent=1) + "\n")
+            progress("train on each part", len(results.rows), len(wanted))
+            results.add(_train(run, request, photographs, names, asked))
     progress("train on each part", len(wanted), len(wanted))
-    return [row for row in rows if row["seed"] < request.seeds]
+    return [row for row in results.rows if row["seed"] < request.seeds]
 
 
 def _setting(request: Request, retriever: Retriever) -> dict[str, Any]:
