@@ -14,8 +14,8 @@ from model.retriever import Retriever
 from model.training.curve import run as curve
 from model.training.curve.held_out import GOALS
 from model.training.curve.kept import Kept
-from model.training.curve.lessons import PARTS, Names, Photographs
-from model.training.curve.report import WITH, fitted, write_report
+from model.training.curve.lessons import PARTS, WORDINGS, Names, Photographs
+from model.training.curve.report import fitted, write_report
 from model.training.curve.run import Request, Run
 from model.training.named import Classifier
 from model.training.options import TrainingError
@@ -55,21 +55,24 @@ def test_a_curve_learns_what_is_planted_and_ends_in_a_table_of_all_runs(request_
     rows = drawn(request_)
     assert [Run(row["part"], row["names"], row["seed"]) for row in rows] == curve.runs(2)
     assert {row["part"]: row["photographs"] for row in rows} == {part: round(32 * part) for part in PARTS}
+    assert {row["names"]: row["classes"] for row in rows} == {0.0: 0} | {part: round(CLASSES * part) for part in PARTS}
     for row in rows:
         assert row["recalls"].keys() == GOALS.keys() and row["step"] in (10, 20, 30, 40)
     whole = [row["recalls"] for row in rows if row["part"] == 1.0 and not row["names"]]
     assert all(found["Flickr8k val"]["r1"] >= 75.0 and found["Flickr8k test"]["r1"] >= 75.0 for found in whole)
     eighth = [row["recalls"]["Flickr8k test"]["r1"] for row in rows if row["part"] == PARTS[0] and not row["names"]]
     assert max(eighth) < 75.0  # four photographs show at most four of the eight colours
-    with_names = [row["recalls"] for row in rows if row["part"] == 1.0 and row["names"]]
-    assert with_names != whole
+    taught = [[row["recalls"] for row in rows if row["part"] == 1.0 and row["names"] == names] for names in PARTS]
+    assert all(len(found) == 2 for found in taught)
+    assert taught[-1] != whole and any(found != taught[-1] for found in taught[:-1])  # names count, and how many
     table = write_report(rows, request_.out)
     assert table == (request_.out / "curve.md").read_text()
-    for names in WITH:
-        assert all(f"| {part:g} | {round(32 * part)} | {names} |" in table for part in PARTS)
+    for part in PARTS:
+        assert f"| {round(32 * part)} | 0 |" in table and f"| {round(32 * part)} | {CLASSES} |" in table
+        assert f"| 32 | {round(CLASSES * part)} |" in table
     document = json.loads((request_.out / "curve.json").read_text())
     assert document["runs"] == rows and document["lines"] == fitted(rows)
-    assert (request_.out / "curve.png").stat().st_size > 1000
+    assert all((request_.out / f"curve-{axis}.png").stat().st_size > 1000 for axis in ("photographs", "names"))
 
 
 def test_what_is_there_is_not_made_again_and_the_same_seed_gives_the_same(
@@ -115,19 +118,27 @@ def test_batches_ask_for_their_own_photographs(request_: Request) -> None:
         assert len(own) == len(items[row].texts) and any(torch.equal(texts[place], text) for text in own)
         for other in range(len(texts)):
             assert bool(positives[place, other]) == torch.equal(texts[place], texts[other])
-    moved, texts, positives = names.batch(rows, names.slopes(rows), 100, np.random.default_rng(0))
-    assert len(moved) == len(texts) == min(CLASSES, len(rows)) and bool(positives.diagonal().all())
+    few = names.part(0.5, 0)
+    assert set(few) < set(names.part(1.0, 0)) == set(range(CLASSES)) and names.part(0.0, 0) == []
+    moved, texts, positives = names.batch(rows, few, names.slopes(rows), 100, np.random.default_rng(0))
+    assert len(moved) == len(texts) == len(few) and bool(positives.diagonal().all())
+    wordings = [names.texts[number * WORDINGS : (number + 1) * WORDINGS] for number in few]
+    assert all(any(torch.equal(text, own) for taught in wordings for own in taught) for text in texts)
     assert all(not torch.equal(one, shown.pictures[row]) for one in moved for row in rows)
 
 
 def test_a_line_says_what_a_doubling_gives_and_what_the_goal_takes() -> None:
-    def row(part: float, r1: float) -> dict[str, Any]:
+    def row(part: float, r1: float, names: float = 0.0) -> dict[str, Any]:
         recalls = {measure: {"r1": r1, "r10": 50.0} for measure in GOALS}
-        return {"part": part, "names": False, "seed": 0, "photographs": round(6000 * part), "recalls": recalls}
+        counts = {"photographs": round(6000 * part), "classes": round(1000 * names)}
+        return {"part": part, "names": names, "seed": 0, "recalls": recalls} | counts
 
     lines = fitted([row(0.125, 0.0), row(0.25, 20.0), row(0.5, 22.0), row(1.0, 24.0)])  # the eighth is left out
     line = next(line for line in lines if (line["measure"], line["cut"]) == ("Flickr8k test", "r1"))
     assert (line["slope"], line["whole"], line["needed"]) == (2.0, 24.0, 24_000)
+    by_names = fitted([row(1.0, 20.0 + names, names) for names in (0.25, 0.5, 1.0)])
+    found = [(line["axis"], line["cut"]) for line in by_names if line["slope"] > 0]
+    assert set(found) == {("names", "r1")}  # a single part of the photographs gives no line
     level = fitted([row(0.25, 20.0), row(0.5, 20.0), row(1.0, 18.0)])
     assert next(line for line in level if line["cut"] == "r1")["needed"] is None
 

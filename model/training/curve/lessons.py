@@ -37,8 +37,7 @@ class Photographs:
 
     def part(self, part: float, seed: int) -> list[int]:
         """The rows of a part of the photographs; a smaller one is within a larger one of the same seed."""
-        order = np.random.default_rng([seed, 9]).permutation(len(self.keys))
-        return [int(row) for row in order[: round(part * len(order))]]
+        return _part(len(self.keys), part, seed)
 
     def batch(self, rows: Sequence[int], size: int, rng: np.random.Generator) -> Batch:
         """Up to `size` of these photographs, with one caption of each."""
@@ -64,16 +63,27 @@ class Names:
         keys = [self.photographs.keys[row] for row in rows]
         return named.directions(self.photographs.store, keys, *self.classifier)
 
-    def batch(self, rows: Sequence[int], slopes: Sequence[Tensor], size: int, rng: np.random.Generator) -> Batch:
-        """Up to `size` of these photographs, each moved to a class of its own."""
-        chosen = rng.permutation(rows)[: min(size, self.classes)].tolist()
-        classes = rng.permutation(self.classes)[: len(chosen)]
+    def part(self, part: float, seed: int) -> list[int]:
+        """A part of the classes; a smaller one is within a larger one of the same seed."""
+        return _part(self.classes, part, seed)
+
+    def batch(
+        self, rows: Sequence[int], classes: Sequence[int], slopes: Sequence[Tensor], size: int, rng: np.random.Generator
+    ) -> Batch:
+        """Up to `size` of these photographs, each moved to one of these classes of its own."""
+        chosen = rng.permutation(rows)[: min(size, len(classes))].tolist()
+        shown = rng.permutation(classes)[: len(chosen)]
         logits = torch.from_numpy(rng.uniform(named.LEAST, named.MOST, len(chosen)).astype(np.float32))
         maps = self.photographs.store.get([self.photographs.keys[row] for row in chosen])
-        pictures = joined(named.moved(maps, [level[classes] for level in slopes], logits))
-        texts = classes * WORDINGS + rng.integers(WORDINGS, size=len(chosen))
+        pictures = joined(named.moved(maps, [level[shown] for level in slopes], logits))
+        texts = shown * WORDINGS + rng.integers(WORDINGS, size=len(chosen))
         same = self.same[texts]
         return pictures, self.texts[texts], same[:, None] == same
+
+
+def _part(count: int, part: float, seed: int) -> list[int]:
+    order = np.random.default_rng([seed, 9]).permutation(count)
+    return [int(number) for number in order[: round(part * count)]]
 
 
 def _numbered(texts: Sequence[str]) -> Tensor:

@@ -43,16 +43,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Run:
-    """One training: of a part of the photographs, with ImageNet's names or without, from a seed."""
+    """One training: of a part of the photographs and a part of ImageNet's names, 0 for none, from a seed."""
 
     part: float
-    names: bool
+    names: float
     seed: int
 
 
 def runs(seeds: int) -> list[Run]:
-    """All trainings, seed by seed."""
-    return [Run(part, names, seed) for seed in range(seeds) for part in PARTS for names in (False, True)]
+    """All trainings, seed by seed: parts of the photographs without names and with all, then all with parts of them."""
+    *fewer, whole = PARTS
+    pairs = [(part, names) for part in PARTS for names in (0.0, whole)] + [(whole, names) for names in fewer]
+    return [Run(part, names, seed) for seed in range(seeds) for part, names in pairs]
 
 
 def learning_curve(request: Request, retriever: Retriever, classifier: Classifier, progress: Progress) -> list[Row]:
@@ -89,7 +91,8 @@ def _train(run: Run, request: Request, photographs: Photographs, names: Names, a
     """A run's recalls at the step that finds most of `CHOSEN_BY`."""
     rows, best, best_step = photographs.part(run.part, run.seed), Recalls(), 0
     captions = [caption for row in rows for caption in photographs.captions[row]]
-    slopes = names.slopes(rows) if run.names else None
+    classes = names.part(run.names, run.seed)
+    slopes = names.slopes(rows) if classes else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
         heads = Heads(photographs.pictures[rows], photographs.texts[captions], request.width)
@@ -100,7 +103,7 @@ def _train(run: Run, request: Request, photographs: Photographs, names: Names, a
             schedule.set_rates(optimizer, "one-cycle", step / request.steps)
             loss = heads.train().loss(*photographs.batch(rows, request.batch, rng))
             if slopes is not None:
-                loss = 0.5 * loss + 0.5 * heads.loss(*names.batch(rows, slopes, request.batch // 2, rng))
+                loss = 0.5 * loss + 0.5 * heads.loss(*names.batch(rows, classes, slopes, request.batch // 2, rng))
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()
@@ -108,4 +111,5 @@ def _train(run: Run, request: Request, photographs: Photographs, names: Names, a
                 found = asked[CHOSEN_BY].recalls(heads.eval())
                 if not best or sum(found.values()) > sum(best[CHOSEN_BY].values()):
                     best, best_step = {name: one.recalls(heads) for name, one in asked.items()}, step
-    return asdict(run) | {"photographs": len(rows), "step": best_step, "recalls": best}
+    counts = {"photographs": len(rows), "classes": len(classes)}
+    return asdict(run) | counts | {"step": best_step, "recalls": best}
