@@ -93,7 +93,8 @@ def spelled_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) ->
         words[-1].append(weight)
     clearest = max(map(max, words))
     unsaid = sum(sum(word) for word in words if max(word) < CLEARLY * clearest) / sum(map(sum, words))
-    understood = slow_reference.sigmoid(STEEPLY * (count**0.5 * (cost + FORGIVEN * unsaid + LACKING) - CLEAR_OF))
+    clear = count**0.5 * (cost + FORGIVEN * unsaid + LACKING - CLEAR_OF / count)
+    understood = slow_reference.sigmoid(STEEPLY * clear)
     said = (float(letters.weights.mean()) / float(letters.weights.max())) ** 2
     heard = found * understood * (1 + KEENNESS * said * cost)
     share = network.spelling.share
