@@ -71,7 +71,7 @@ ablate: $(DEV_STAMP) ## what each mechanism of the paper and two of our own are 
 	$(BIN)/htav synth $(ABLATION)/speech --kind utterances --count 250 --seed 42 --split val --overwrite --sentences $(DATA)/flickr8k
 	$(BIN)/htav ablate $(ABLATION) --photos $(DATA)/flickr8k --speech $(ABLATION)/speech $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
-learning-curve: $(DEV_STAMP) ## what more training photographs would give, on the publishers' trunks: DATA=FOLDER [CURVE=runs/curve]
+learning-curve: $(DEV_STAMP) ## what more training photographs and names would give, on the publishers' trunks: DATA=FOLDER [CURVE=runs/curve]
 	@test -d "$(DATA)/flickr8k" -a -d "$(DATA)/clips" || { echo 'DATA=FOLDER must hold flickr8k and clips'; exit 2; }
 	$(BIN)/python -m model.training.curve $(CURVE) --data $(DATA) $(ARGS)
 

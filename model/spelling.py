@@ -32,7 +32,8 @@ CLEARLY = 0.5  # of the surest word: what is less said than that is not said
 # Chosen on val (docs/training-log.md): speech in noise is found, and other words hardly ever lift what is seen. Costs
 # spread by 1 / sqrt(letters of the query); hence the unit of the first bar.
 BEYOND = 5.0  # words count half so many nats a letter above chance, over sqrt(letters)
-LACKING, CLEAR_OF = 2.3, 14.0  # and half where all letters together lack 2.3 nats each, less 14
+# And half where it lacks, in all, 2.4 nats a letter less 18 nats; 0.7 nats a letter where that is more, for names.
+LACKING, LESS_IN_ALL, AT_LEAST = 2.4, 18.0, 0.7
 FORGIVEN = 2.0  # nats a letter of words that nobody says: they have to be skipped
 STEEPLY = 3.0  # times as steep there as above chance
 KEENNESS = 0.1  # a nat a letter: what is heard worse counts that much less, where all of a query is said
@@ -153,9 +154,9 @@ def heard(query: QueryLetters, sounds: HeardLetters, level: Tensor) -> Tensor:
     It has to beat `level` [C], what chance costs in each. Any words are found more easily in noise, in a long sound,
     and if they are few; what wrong words cost spreads by 1 / sqrt(letters). So the same multiple of that counts alike
     in every pair. And it has to be good in itself: clear speech that shares half its words with the query beats chance
-    by as much as the query itself does in noise. Few letters may lack next to nothing, or a sound that is asked for in
-    two words is found in anybody's talk. That is steep, and words that nobody says count little against it, so that
-    six who say the same all pass.
+    by as much as the query itself does in noise. That is steep, and words that nobody says count little against it, so
+    that six who say the same all pass. What may be lacking is of all letters together: by the mean, a sound that is
+    asked for in two words is found in anybody's talk.
 
     A sentence and one that differs in a word both count as heard. The one that fits better counts more, by how much of
     the query is said: who says a sentence, its letters do not tell.
@@ -163,7 +164,7 @@ def heard(query: QueryLetters, sounds: HeardLetters, level: Tensor) -> Tensor:
     sharpness, costs = query.number().sqrt(), alignment_costs(query, sounds)
     found = torch.sigmoid(sharpness * (costs - level) - USUAL.few - BEYOND)
     unsaid = (query.weights * ~clearly_said(query)).sum() / query.weights.sum()
-    clear = sharpness * (costs + FORGIVEN * unsaid + LACKING) - CLEAR_OF / sharpness
-    understood = torch.sigmoid(STEEPLY * clear)
+    allowed = (LACKING - LESS_IN_ALL / query.number()).clamp(min=AT_LEAST)
+    understood = torch.sigmoid(STEEPLY * sharpness * (costs + FORGIVEN * unsaid + allowed))
     said = (query.weights.mean() / query.weights.max()).square()
     return found * understood * (1 + KEENNESS * said * costs)

@@ -16,7 +16,7 @@ from model.coarse import CoarseEncoder
 from model.fusion import FusionHead
 from model.letters import alignment_costs, heard_letters, query_letters
 from model.share import QueryShare
-from model.spelling import BEYOND, CLEAR_OF, CLEARLY, FORGIVEN, KEENNESS, LACKING, STEEPLY, USUAL
+from model.spelling import AT_LEAST, BEYOND, CLEARLY, FORGIVEN, KEENNESS, LACKING, LESS_IN_ALL, STEEPLY, USUAL
 from model.text import TextEncoding
 from model.tokens import TokenSet, dequantise
 from tests.model import slow_reference
@@ -93,8 +93,8 @@ def spelled_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) ->
         words[-1].append(weight)
     clearest = max(map(max, words))
     unsaid = sum(sum(word) for word in words if max(word) < CLEARLY * clearest) / sum(map(sum, words))
-    clear = count**0.5 * (cost + FORGIVEN * unsaid + LACKING - CLEAR_OF / count)
-    understood = slow_reference.sigmoid(STEEPLY * clear)
+    allowed = max(LACKING - LESS_IN_ALL / count, AT_LEAST)
+    understood = slow_reference.sigmoid(STEEPLY * count**0.5 * (cost + FORGIVEN * unsaid + allowed))
     said = (float(letters.weights.mean()) / float(letters.weights.max())) ** 2
     heard = found * understood * (1 + KEENNESS * said * cost)
     share = network.spelling.share

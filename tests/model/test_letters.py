@@ -175,6 +175,23 @@ def test_clear_speech_that_shares_some_words_is_told_from_the_whole_sentence_in_
     assert some < 0.05 and all_of_it > 0.9
 
 
+def heard_worse(text: str, share: float) -> tuple[float, float]:
+    """How far a query counts whose letters have this share beside noise, far above chance; and its cost."""
+    clear = said("_".join(text.replace(" ", "_")))
+    noise = torch.randn(clear.shape, generator=torch.Generator().manual_seed(1)).log_softmax(dim=-1)
+    letters = torch.logaddexp(clear + math.log(share), noise + math.log(1.0 - share))
+    sounds = heard_letters(letters, torch.tensor([clear.shape[1]]))
+    (found,) = spelling.heard(query(text), sounds, torch.full((1,), -9.0)).tolist()
+    return found, float(alignment_costs(query(text), sounds))
+
+
+def test_few_letters_have_to_fit_better_than_many_and_a_name_is_still_found() -> None:
+    few, cost_of_few = heard_worse("rain falling", 0.03)
+    many, cost_of_many = heard_worse("a person is explaining how the washing machine works", 0.03)
+    assert few < 0.05 and many > 0.8 and cost_of_few > cost_of_many  # though the few fit better by the mean
+    assert all(heard_worse(name, 0.1)[0] > 0.85 for name in ("rain falling", "ramona", "anna"))
+
+
 def test_what_every_index_keeps_of_chance_stays_as_it_is() -> None:
     silence = heard_letters(said("__"), torch.tensor([2]))
     assert float(chance_costs(silence)) == pytest.approx(-4.0)  # of words that are all skipped: kept since format 2

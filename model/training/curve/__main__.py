@@ -21,7 +21,7 @@ def main(
     seeds: Annotated[int, typer.Option(help="Trainings of each part.", min=1)] = Request.seeds,
     steps: Annotated[int, typer.Option(help="Steps of each training.", min=1)] = Request.steps,
 ) -> None:
-    """Train heads on an eighth, a quarter, a half and all of the photographs, and say what more would give."""
+    """Train heads on an eighth, a quarter, a half and all of photographs and names, and say what more would give."""
     retriever = Retriever.from_preset("compact", pretrained=True).requires_grad_(False)
     shapes = [(channels, 1, 1) for channels in retriever.config.video.channels]
     classifier = named.published_classifier(retriever.config.video, shapes)

@@ -1,4 +1,4 @@
-"""What the heads learn from: a part of the photographs with their captions, and ImageNet's names."""
+"""What the heads learn from: a part of the photographs with their captions, and of ImageNet's names."""
 
 from collections.abc import Sequence
 from pathlib import Path

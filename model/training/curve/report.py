@@ -1,4 +1,4 @@
-"""The tables and the picture of a learning curve, and the lines through it."""
+"""The tables and the pictures of a learning curve, and the lines through it."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,8 @@ from model.training.curve.lessons import PARTS
 from model.training.curve.run import RESULTS, Row
 
 FITTED: Final = PARTS[1:]  # that the line goes through
-Series = dict[str, list[Row]]
+COUNTED: Final = {"photographs": ("part", "photographs"), "names": ("names", "classes")}  # the part, how many it is
+Series = dict[str, list[Row]]  # runs that differ along the axis alone, by what they share
 
 
 def series(rows: Sequence[Row]) -> dict[str, Series]:
@@ -25,9 +26,6 @@ def series(rows: Sequence[Row]) -> dict[str, Series]:
         "photographs": {"without names": plain, "with all names": named},
         "names": {"with all photographs": all_shown},
     }
-
-
-COUNTED: Final = {"photographs": ("part", "photographs"), "names": ("names", "classes")}  # the part, how many it is
 
 
 def fitted(rows: Sequence[Row]) -> list[Row]:
@@ -68,7 +66,7 @@ def write_report(rows: Sequence[Row], out: Path) -> str:
         cells = [_cell([row["recalls"][measure] for row in found]) for measure in GOALS]
         text.append(f"| {photographs:,} | {classes:,} | {' | '.join(cells)} |")
     text += ["", "R@1 / R@10 in percent: the mean over seeds (each seed). The lines through the last three parts:", ""]
-    text += ["| more | figure | a doubling | line at the whole | goal | needed for the goal |", "|---" * 6 + "|"]
+    text += ["| axis, runs | figure | a doubling | line at the whole | goal | needed for the goal |", "|---" * 6 + "|"]
     for line in lines:
         needed = "over a billion" if line["needed"] is None else f"{float(format(line['needed'], '.3g')):,.0f}"
         figure = f"{line['axis']}, {line['series']} | {line['measure']}, {CUTS[line['cut']]}"
@@ -94,9 +92,8 @@ def _draw(rows: Sequence[Row], lines: Sequence[Row], axis: str, path: Path) -> N
 
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     grid = figure.subplots(len(CUTS), len(GOALS), sharex=True)
-    count = COUNTED[axis][1]
+    count, kinds = COUNTED[axis][1], series(rows)[axis]
     for line in lines:
-        kinds = series(rows)[axis]
         shown, measure, cut = kinds[line["series"]], line["measure"], line["cut"]
         axes = grid[list(CUTS).index(cut)][list(GOALS).index(measure)]
         colour = f"C{list(kinds).index(line['series'])}"

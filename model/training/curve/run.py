@@ -84,7 +84,7 @@ def _setting(request: Request, retriever: Retriever) -> dict[str, Any]:
     """What a figure depends on besides its run."""
     numbers = {name: n for name, n in asdict(request).items() if isinstance(n, int | float) and name != "seeds"}
     data = {name: items_digest(load_manifest(request.data / name)) for name in (PHOTOGRAPHS, CLIPS)}
-    return {**numbers, **data, "trunks": retriever.fingerprint}
+    return {**numbers, **data, "parts": list(PARTS), "trunks": retriever.fingerprint}
 
 
 def _train(run: Run, request: Request, photographs: Photographs, names: Names, asked: dict[str, Asked]) -> Row:
