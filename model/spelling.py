@@ -161,10 +161,11 @@ def heard(query: QueryLetters, sounds: HeardLetters, level: Tensor) -> Tensor:
     A sentence and one that differs in a word both count as heard. The one that fits better counts more, by how much of
     the query is said: who says a sentence, its letters do not tell.
     """
-    sharpness, costs = query.number().sqrt(), alignment_costs(query, sounds)
+    letters, costs = query.number(), alignment_costs(query, sounds)
+    sharpness = letters.sqrt()
     found = torch.sigmoid(sharpness * (costs - level) - USUAL.few - BEYOND)
     unsaid = (query.weights * ~clearly_said(query)).sum() / query.weights.sum()
-    allowed = (LACKING - LESS_IN_ALL / query.number()).clamp(min=AT_LEAST)
+    allowed = (LACKING - LESS_IN_ALL / letters).clamp(min=AT_LEAST)
     understood = torch.sigmoid(STEEPLY * sharpness * (costs + FORGIVEN * unsaid + allowed))
     said = (query.weights.mean() / query.weights.max()).square()
     return found * understood * (1 + KEENNESS * said * costs)

@@ -45,6 +45,12 @@ def said(text: str, sharpness: float = 12.0) -> Tensor:
     return (sharpness * torch.nn.functional.one_hot(frames, len(SYMBOLS)).float()).log_softmax(dim=-1).unsqueeze(0)
 
 
+def in_noise(letters: Tensor, share: float) -> Tensor:
+    """Log-probabilities of a voice that has this share beside noise."""
+    noise = torch.randn(letters.shape, generator=torch.Generator().manual_seed(1)).log_softmax(dim=-1)
+    return torch.logaddexp(letters + math.log(share), noise + math.log(1.0 - share))
+
+
 def cost(text: str, heard: str) -> float:
     letters = said(heard)
     return float(alignment_costs(query(text), heard_letters(letters, torch.tensor([letters.shape[1]]))))
@@ -152,9 +158,7 @@ def test_two_who_say_what_is_asked_count_alike_though_one_is_heard_less_well() -
     asked = query_letters(tokens, torch.tensor([0.1] * len(looks) + [1.0] * len(words)))
     assert asked is not None
     clear = said("_".join("_".join(words)))
-    noise = torch.randn(clear.shape, generator=torch.Generator().manual_seed(1)).log_softmax(dim=-1)
-    dull = torch.logaddexp(clear + math.log(0.05), noise + math.log(0.95))
-    sounds = heard_letters(torch.cat([clear, dull]), torch.tensor([clear.shape[1]] * 2))
+    sounds = heard_letters(torch.cat([clear, in_noise(clear, 0.05)]), torch.tensor([clear.shape[1]] * 2))
     fits = alignment_costs(asked, sounds)
     first, second = spelling.heard(asked, sounds, torch.full((2,), -5.0)).tolist()
     assert float(fits[0] - fits[1]) > 0.8 and 0.95 < second < first < second + 0.03  # their looks decide
@@ -165,9 +169,7 @@ def test_two_who_say_what_is_asked_count_alike_though_one_is_heard_less_well() -
 def test_clear_speech_that_shares_some_words_is_told_from_the_whole_sentence_in_noise() -> None:
     text, other = "a mother and daughter pose by a waterfall", "there were kites and fires by a waterfall"
     clear, whole = (said("_".join(words.replace(" ", "_")).ljust(90, "_")) for words in (other, text))
-    noise = torch.randn(whole.shape, generator=torch.Generator().manual_seed(1)).log_softmax(dim=-1)
-    drowned = torch.logaddexp(whole + math.log(0.1), noise + math.log(0.9))
-    sounds = heard_letters(torch.cat([clear, drowned]), torch.tensor([90, 90]))
+    sounds = heard_letters(torch.cat([clear, in_noise(whole, 0.1)]), torch.tensor([90, 90]))
     level = spelling.USUAL.level(chance_costs(sounds), sounds)
     some, all_of_it = spelling.heard(query(text), sounds, level).tolist()
     assert some < 0.05 and all_of_it > 0.85
@@ -177,10 +179,8 @@ def test_clear_speech_that_shares_some_words_is_told_from_the_whole_sentence_in_
 
 def heard_worse(text: str, share: float) -> tuple[float, float]:
     """How far a query counts whose letters have this share beside noise, far above chance; and its cost."""
-    clear = said("_".join(text.replace(" ", "_")))
-    noise = torch.randn(clear.shape, generator=torch.Generator().manual_seed(1)).log_softmax(dim=-1)
-    letters = torch.logaddexp(clear + math.log(share), noise + math.log(1.0 - share))
-    sounds = heard_letters(letters, torch.tensor([clear.shape[1]]))
+    letters = in_noise(said("_".join(text.replace(" ", "_"))), share)
+    sounds = heard_letters(letters, torch.tensor([letters.shape[1]]))
     (found,) = spelling.heard(query(text), sounds, torch.full((1,), -9.0)).tolist()
     return found, float(alignment_costs(query(text), sounds))
 

@@ -1,9 +1,9 @@
 """The tables and the pictures of a learning curve, and the lines through it."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,21 @@ from model.training.curve.lessons import PARTS
 from model.training.curve.run import RESULTS, Row
 
 FITTED: Final = PARTS[1:]  # that the line goes through
-COUNTED: Final = {"photographs": ("part", "photographs"), "names": ("names", "classes")}  # the part, how many it is
 Series = dict[str, list[Row]]  # runs that differ along the axis alone, by what they share
+
+
+class Axis(NamedTuple):
+    """What there is more of: the fields of a run with its part and how many that is, and what a picture calls it."""
+
+    part: str
+    size: str
+    label: str
+
+
+AXES: Final = {
+    "photographs": Axis("part", "photographs", "training photographs"),
+    "names": Axis("names", "classes", "names of ImageNet's classes taught"),
+}
 
 
 def series(rows: Sequence[Row]) -> dict[str, Series]:
@@ -34,10 +47,9 @@ def fitted(rows: Sequence[Row]) -> list[Row]:
     `slope`: points a doubling; `whole`: of all there are; `needed`: how many for the goal, None beyond a billion.
     """
     lines = []
-    for axis, kind, found in _each(rows):
-        part, count = COUNTED[axis]
-        last = [row for row in found if row[part] in FITTED]
-        x = np.log2([row[count] for row in last])
+    for axis, kind, found in [(axis, *one) for axis, kinds in series(rows).items() for one in kinds.items()]:
+        last = [row for row in found if row[AXES[axis].part] in FITTED]
+        x = np.log2([row[AXES[axis].size] for row in last])
         if len(set(x.tolist())) < 2:  # no line
             continue
         for measure, cut in ((measure, cut) for measure in GOALS for cut in CUTS):
@@ -48,13 +60,6 @@ def fitted(rows: Sequence[Row]) -> list[Row]:
             whole = round(float(slope * x.max() + start), 3)
             lines.append(line | {"whole": whole, "needed": round(2**doublings) if doublings < 30 else None})
     return lines
-
-
-def _each(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
-    for axis, kinds in series(rows).items():
-        for kind, found in kinds.items():
-            if found:
-                yield axis, kind, found
 
 
 def write_report(rows: Sequence[Row], out: Path) -> str:
@@ -74,7 +79,7 @@ def write_report(rows: Sequence[Row], out: Path) -> str:
     table = "\n".join(text) + "\n"
     replace_text(out / RESULTS, json.dumps(json.loads((out / RESULTS).read_text()) | {"lines": lines}, indent=1) + "\n")
     (out / "curve.md").write_text(table, encoding="utf-8")
-    for axis in COUNTED:
+    for axis in AXES:
         _draw(rows, [line for line in lines if line["axis"] == axis], axis, out / f"curve-{axis}.png")
     return table
 
@@ -92,7 +97,7 @@ def _draw(rows: Sequence[Row], lines: Sequence[Row], axis: str, path: Path) -> N
 
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     grid = figure.subplots(len(CUTS), len(GOALS), sharex=True)
-    count, kinds = COUNTED[axis][1], series(rows)[axis]
+    count, kinds = AXES[axis].size, series(rows)[axis]
     for line in lines:
         shown, measure, cut = kinds[line["series"]], line["measure"], line["cut"]
         axes = grid[list(CUTS).index(cut)][list(GOALS).index(measure)]
@@ -106,6 +111,6 @@ def _draw(rows: Sequence[Row], lines: Sequence[Row], axis: str, path: Path) -> N
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axes.set_title(f"{measure}: {CUTS[cut]}, %; dashed: the goal", fontsize=9)
-    figure.supxlabel({"photographs": "training photographs", "names": "names of ImageNet's classes taught"}[axis])
+    figure.supxlabel(AXES[axis].label)
     grid[0][0].legend()
     figure.savefig(path, dpi=110)
