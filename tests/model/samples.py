@@ -6,6 +6,8 @@ and gates that start at zero are open, so that no test passes because a path is 
 
 import functools
 import zlib
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from torch import nn
 
 from model.clips import ClipInput
 from model.config import RetrieverConfig
-from model.letters import SpelledToken
+from model.letters import BLANK, SYMBOLS, SpelledToken
 from model.retriever import Retriever
 from model.text import TextEncoding
 from model.tokens import TokenSet, quantise
@@ -73,6 +75,15 @@ def token_set(seed: int, steps: int = 4, sounds: int = 9, width: int = WIDTH, ce
     levels = np.tile(np.array([0, 1, 1, 1, 1, 2], np.uint8)[:cells], steps)
     sound_times = (np.arange(sounds, dtype=np.float32) + 0.5) / 12.5
     return TokenSet(*quantise(video), times, levels, *quantise(audio), sound_times)
+
+
+def saying(symbols: Sequence[int]) -> TokenSet:
+    """A clip without pictures in whose sounds the tiny retriever hears these symbols, one a sound token."""
+    spelling = tiny().spelling
+    assert spelling is not None
+    first, second = spelling.symbols.weight.numpy().reshape(-1, len(SYMBOLS), WIDTH)
+    audio, scale = quantise(10 * (first[list(symbols)] + second[BLANK]))
+    return replace(token_set(0, steps=0, sounds=len(audio)), audio=audio, audio_scale=scale)
 
 
 def query(lengths: list[int], seed: int = 0, width: int = WIDTH, dtype: torch.dtype = torch.float32) -> TextEncoding:

@@ -20,7 +20,7 @@ from model.spelling import AT_LEAST, BEYOND, CLEARLY, FORGIVEN, KEENNESS, LACKIN
 from model.text import TextEncoding
 from model.tokens import TokenSet, dequantise
 from tests.model import slow_reference
-from tests.model.samples import CELLS, WIDTH, query, scramble, tiny, token_set
+from tests.model.samples import CELLS, WIDTH, query, saying, scramble, tiny, token_set
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 many = settings(max_examples=200, deadline=None, derandomize=True, database=None)
@@ -125,6 +125,20 @@ def test_the_fast_rerank_equals_the_slow_reference(dtype: torch.dtype) -> None:
             slow = reference(text, row, item, dtype)
             for found, expected in zip(fast, slow, strict=True):
                 assert float(found[row, place]) == pytest.approx(expected, abs=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_fast_rerank_equals_the_slow_reference_where_words_are_said(dtype: torch.dtype) -> None:
+    """All of a query's words, most of them, and half: lifted nearly all the way, in between, and hardly."""
+    text = query([12], dtype=dtype)
+    letters = [symbol for word in text.spelled[0] for symbol in word.symbols]
+    spoken = [saying(letters[:said] + letters[:1] * (24 - said)) for said in (24, 20, 18, 12)]
+    fast = fuse(text, spoken, dtype)
+    for place, item in enumerate(spoken):
+        for found, expected in zip(fast, reference(text, 0, item, dtype), strict=True):
+            assert float(found[0, place]) == pytest.approx(expected, abs=TOLERANCE[dtype])
+    everything, most, less, half = (spelled_reference(text, item, dtype) for item in spoken)
+    assert everything > most > 0.8 > less > 0.05 > 1e-3 > half
 
 
 SHAPES = st.tuples(st.sampled_from([0, 1, 2, 4]), st.sampled_from([0, 1, 2, 5, 17]))
