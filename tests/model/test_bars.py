@@ -1,0 +1,27 @@
+"""Progress of long work where nobody looks on: in a log a line now and then, and nothing of what is soon done."""
+
+import pytest
+
+from model.evaluation import bars
+from model.evaluation.bars import Bars
+
+
+def work(quiet: bool) -> None:
+    with Bars(quiet=quiet) as progress:
+        for done in range(3):
+            progress("encode [clips]", done, 2)
+
+
+def test_long_work_says_in_a_log_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bars, "EVERY", 0.0)
+    work(quiet=True)
+    said = capsys.readouterr()
+    assert said.err.splitlines() == ["encode [clips]: 0 of 2", "encode [clips]: 1 of 2", "encode [clips]: 2 of 2"]
+    assert not said.out
+
+
+def test_what_is_soon_done_says_nothing_where_a_script_reads_it(capsys: pytest.CaptureFixture[str]) -> None:
+    work(quiet=True)
+    assert capsys.readouterr().err == ""
