@@ -176,7 +176,7 @@ def distil(
     import json
     import sys
 
-    from model.evaluation.bars import Bars
+    from model.bars import Bars
     from model.training.distil import Request
     from model.training.distil import distil as run_distil
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from model.evaluation.bars import Bars
+from model.bars import Bars
 from model.evaluation.evaluate import Request, Shortlister, evaluate
 from model.memory import keep_freed_memory
 

@@ -161,7 +161,7 @@ class Run:
             rate = self.optimizer.param_groups[0]["lr"]
             written = self.report.log(self.step, elapsed, {"train/lr": rate})
             losses = [value for name, value in written.items() if name.endswith("/total")]
-            self.report.advance("train", self.step, total, f"loss {sum(losses) / max(len(losses), 1):.3f}")
+            self.report.bars("train", self.step, total, f"loss {sum(losses) / max(len(losses), 1):.3f}")
         if self.step % options.validate_every == 0:
             self._validate()
         if options.save_every is not None:

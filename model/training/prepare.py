@@ -149,8 +149,8 @@ def _shared(sources: list[Source], world: int, report: Report) -> list[Source]:
 
 
 def _validation(folders: list[Folder], pixels: ClipCache, options: Options, report: Report) -> list[Source]:
-    sources, failures = gather(folders, "val", pixels, report.advance, options.validate_items)
-    failures += decode_all(sources, pixels, report.advance)
+    sources, failures = gather(folders, "val", pixels, report.bars, options.validate_items)
+    failures += decode_all(sources, pixels, report.bars)
     for failure in failures:
         report.say(f"left out of validation: {failure.file}: {failure.message}")
     return [source for source in sources if source.examples]
@@ -189,11 +189,11 @@ def _sampler(sources: list[Source], options: Options, report: Report, rank: int,
 
 
 def _sources(folders: list[Folder], split: str, cache: ClipCache, report: Report) -> list[Source]:
-    sources, failures = gather(folders, split, cache, report.advance)
+    sources, failures = gather(folders, split, cache, report.bars)
     if cache.keep_frames:
-        failures += decode_all(sources, cache, report.advance)
+        failures += decode_all(sources, cache, report.bars)
     else:  # films are decoded when their features are made
-        failures += decode_all([source for source in sources if source.form == "sound"], cache, report.advance)
+        failures += decode_all([source for source in sources if source.form == "sound"], cache, report.bars)
     for failure in failures:
         report.say(f"left out: {failure.file}: {failure.message}")
     return usable(sources, split)
@@ -214,7 +214,7 @@ def _fill(
     views = options.views_kept()
     retriever.eval()
     with computing_on(options.threads):
-        for failure in compute_features(sources, cache, retriever.video, store, views, report.advance):
+        for failure in compute_features(sources, cache, retriever.video, store, views, report.bars):
             report.say(f"left out: {failure.file}: {failure.message}")
 
 

@@ -8,15 +8,8 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+
+from model.bars import Bars
 
 COLUMNS = ("step", "seconds", "name", "value")
 
@@ -28,35 +21,25 @@ class Report:
     """
 
     def __init__(self, folder: Path | None, *, resumed_at: int = 0, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet)
-        self.progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=self.console, disable=quiet,
-        )  # fmt: skip
-        self.tasks: dict[str, TaskID] = {}
+        self.bars = Bars(quiet, Console(stderr=True, quiet=quiet))
         self.file = None if folder is None else _log(folder / "log.csv", resumed_at)
         self.board = None if folder is None else _tensorboard(folder / "tensorboard", resumed_at)
         self.sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
 
     def __enter__(self) -> "Report":
-        self.progress.start()
+        self.bars.__enter__()
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.progress.stop()
+        self.bars.__exit__()
         if self.file is not None:
             self.file.close()
         if self.board is not None:
             self.board.close()
 
-    def advance(self, what: str, done: int, of: int | None, note: str = "") -> None:
-        """Move the bar called `what`."""
-        if what not in self.tasks:
-            self.tasks[what] = self.progress.add_task(what, total=of, note=note)
-        self.progress.update(self.tasks[what], completed=done, total=of, note=note)
-
     def say(self, message: str) -> None:
-        self.console.print(message, highlight=False, markup=False)
+        """A line above the bars."""
+        self.bars.say(message)
 
     def add(self, name: str, value: float) -> None:
         """One more value into the average of `name`."""

@@ -2,8 +2,8 @@
 
 import pytest
 
-from model.evaluation import bars
-from model.evaluation.bars import Bars
+from model import bars
+from model.bars import Bars
 
 
 def work(quiet: bool) -> None:

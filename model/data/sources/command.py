@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from model.bars import Bars
 from model.data.sources import gather
 
 if TYPE_CHECKING:
@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 def run_gather(out: Path, source: str, packages: Path | None, listened: int, json_output: bool) -> None:
     """Gather one source, say what it gave, and how well `listened` of its transcripts fit their sounds."""
     started = time.monotonic()
-    columns = (TextColumn("gathering {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(source, total=None)
-        report = gather(source, out, packages, lambda done, total: progress.update(task, completed=done, total=total))
+    with Bars() as bars:
+        report = gather(source, out, packages, lambda done, total: bars(f"gathering {source}", done, total))
     match = listen_to(out / source, listened)
     took = time.monotonic() - started
     if json_output:

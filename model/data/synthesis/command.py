@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from model.bars import Bars
 from model.data.synthesis.library import SAMPLE_FILES, Report, sample_library, synthesise
 from model.data.synthesis.request import Request
 
@@ -16,16 +16,13 @@ from model.data.synthesis.request import Request
 def run_synth(options: dict[str, Any], json_output: bool) -> None:
     """Make what the options ask for and say what was made."""
     started, out = time.monotonic(), Path(options["out"])
-    columns = (TextColumn("making {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Bars() as bars:
         if options["kind"] == "sample":
-            task = progress.add_task("sample", total=SAMPLE_FILES)
-            items = sample_library(out, options["seed"], lambda done: progress.update(task, completed=done))
+            items = sample_library(out, options["seed"], lambda done: bars("making sample", done, SAMPLE_FILES))
             report = Report(len(items), sum(item.duration_s for item in items))
         else:
             request = Request(**options)
-            task = progress.add_task(request.kind, total=request.count)
-            report = synthesise(request, lambda done: progress.update(task, completed=done))
+            report = synthesise(request, lambda done: bars(f"making {request.kind}", done, request.count))
     took = time.monotonic() - started
     if json_output:
         document = {"out": str(out), "files": report.files, "media_s": report.media_s, "took_s": took}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from model.evaluation.bars import Bars
+from model.bars import Bars
 from model.evaluation.testsets.build import build_sets
 
 

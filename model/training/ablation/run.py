@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from model.bars import Bars
 from model.data.batches import BatchSampler
 from model.data.items import items_digest
 from model.data.manifest import load_manifest
-from model.evaluation.bars import Bars
 from model.losses import LossWeights, RetrievalLoss
 from model.memory import keep_freed_memory
 from model.retriever import Retriever

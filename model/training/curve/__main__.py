@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from model.bars import Bars
 from model.errors import HtavError
-from model.evaluation.bars import Bars
 from model.retriever import Retriever
 from model.training import named
 from model.training.curve.report import write_report

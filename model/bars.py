@@ -1,0 +1,57 @@
+"""Progress of long work on stderr: one bar a stage, and in a log, where none can move, a line now and then."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+EVERY: Final = 30.0  # seconds from one line to the next
+
+
+class Bars:
+    """Bars on stderr or on `console`. `quiet` leaves them out: short work then says nothing, long work its lines."""
+
+    def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self.progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=self.console, disable=quiet,
+        )  # fmt: skip
+        self.tasks: dict[str, TaskID] = {}
+        self.said = time.monotonic()
+
+    def __enter__(self) -> "Bars":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def __call__(self, what: str, done: int, of: int | None, note: str = "") -> None:
+        """Move the bar called `what`; `of` is None as long as nobody knows, and `note` stands behind it."""
+        if what not in self.tasks:
+            self.tasks[what] = self.progress.add_task(what, total=of, note=note)
+        self.progress.update(self.tasks[what], completed=done, total=of, note=note)
+        if not self.console.is_terminal and time.monotonic() - self.said >= EVERY:
+            self.say(f"{what}: {done}{f' of {of}' if of else ''}{note and f', {note}'}")
+            self.said = time.monotonic()
+
+    def below(self, title: str) -> Callable[[str, int, int], None]:
+        """The progress of one part of the work, under its own title."""
+        self.say(title)
+        self.tasks.clear()
+        return self
+
+    def say(self, message: str) -> None:
+        """A line above the bars."""
+        self.console.print(message, markup=False, highlight=False, soft_wrap=True)
