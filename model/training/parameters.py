@@ -16,7 +16,7 @@ AUDIO_TRUNK = ("audio.pretrained.",)
 TRUNKS = {"text": TEXT_TRUNK, "frames": FRAME_TRUNK, "audio": AUDIO_TRUNK}
 DISTILLED = "coarse.listing."  # taught by `htav distil` alone
 SCALE_RATE = 10.0
-GRAPH_GATE = re.compile(r"\.graph\.layers\.\d+\.gate$")
+GATE = re.compile(r"\.graph\.layers\.\d+\.gate$|^spelling\.said\.")
 STAGE = re.compile(r"\.(?:blocks|features|layers|layer)\.(\d+)\.")
 
 
@@ -117,9 +117,10 @@ def _groups(moving: dict[str, nn.Parameter], options: Options) -> Iterator[tuple
 
 
 def is_scale(name: str, value: nn.Parameter) -> bool:
-    """Temperatures, thresholds and gates: single numbers, or one a channel of a gate that starts shut.
+    """Temperatures, thresholds and gates: single numbers, one a channel of a gate that starts shut, or one that knows
+    nothing at first, as that of the words that are said.
 
     Adam moves every number by about the learning rate a step, however large it is: at the rate of the matrices, a
     temperature of 0.1 or a scale of 10 stays where it started for a whole run, and with it what it steers.
     """
-    return value.dim() == 0 or name.endswith(".log_temperature") or bool(GRAPH_GATE.search(name))
+    return value.dim() == 0 or name.endswith(".log_temperature") or bool(GATE.search(name))
