@@ -301,10 +301,14 @@ def calibrate(
     All queries set it. How good it is, halves say: what one sets is measured on the other.
     """
     import json
+    import sys
 
+    from model.bars import Bars
     from model.evaluation.calibrate import calibrate as run_calibrate
 
-    typer.echo(json.dumps(run_calibrate(checkpoint, data, split, queries, seed, plot, nothing)))
+    with Bars(quiet=not sys.stderr.isatty()) as bars:
+        document = run_calibrate(checkpoint, data, split, queries, seed, plot, nothing, bars)
+    typer.echo(json.dumps(document))
 
 
 @commands.command()

@@ -141,6 +141,11 @@ class Run:
         for _ in range(self.options.accumulate):
             made = next(batches)
             parts = self.devices.losses(self.module, made.batch)
+            if not parts["total"].requires_grad:
+                raise TrainingError(
+                    f"{made.source} teaches nothing of what --only and --loss let learn.",
+                    "Leave its --data out, or let more learn.",
+                )
             self.devices.backward(parts["total"] / self.options.accumulate)
             self.after = made.after
             for name, value in parts.items():

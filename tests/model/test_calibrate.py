@@ -1,11 +1,14 @@
 """Confidence: chosen so that queries about nothing say so, written without touching what the tokens depend on."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from model import bars
+from model.cli import commands
 from model.confidence import band, evidence, usual_score
 from model.config import ConfidenceConfig
 from model.data.manifest import load_manifest
@@ -127,6 +130,19 @@ def test_a_checkpoint_is_calibrated_in_its_config_alone(tmp_path: Path, monkeypa
     assert told["nothing_queries"] == 2 and told["nothing_called_none_percent"] in (0.0, 50.0, 100.0)
     assert told["queries"] == 16 and (tmp_path / "plot.png").is_file()
     assert told["failed"] == []
+
+
+def test_a_calibration_says_in_a_log_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HTAV_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(bars, "EVERY", 0.0)
+    photographs(tmp_path / "p", 2)
+    fresh_tiny().save_pretrained(tmp_path / "model")
+    commands(["calibrate", str(tmp_path / "model"), "--data", str(tmp_path / "p")], standalone_mode=False)
+    said = capsys.readouterr()
+    assert "encode the gallery: 1 of 16" in said.err.splitlines()
+    assert json.loads(said.out)["queries"] == 16
 
 
 def test_what_cannot_be_read_sets_no_confidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

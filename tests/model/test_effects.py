@@ -153,7 +153,9 @@ def test_the_teacher_labels_what_nobody_described(tmp_path: Path) -> None:
         {"file": "a.wav", "texts": ["my words"], "kind": "sound", "text_source": "human"},
     ]
     (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    opinion = label(tmp_path, teacher)
+    told: list[tuple[int, int]] = []
+    opinion = label(tmp_path, teacher, lambda _what, done, of: told.append((done, of)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
     found = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
     assert found[0]["texts"] == found[0]["heard"] and found[0]["text_source"] == "model" and opinion.labelled == 1
     assert found[1]["teacher"] in {"contradicted", "unsure"} and found[1]["texts"] == ["a dog barking"]

@@ -312,6 +312,12 @@ def test_wrong_options_are_named_before_anything_is_done(
     assert not (tmp_path / "run" / state.STATES).exists()
 
 
+def test_data_that_teach_nothing_of_what_may_learn_are_named(data: Path, tmp_path: Path) -> None:
+    """Photographs say no words, and only the gate of the words that are said may move."""
+    with pytest.raises(TrainingError, match="p/still teaches nothing"):
+        train(options(data, tmp_path / "run", data=(str(data / "p"),), only="spelling.said"), quiet=True)
+
+
 def test_a_run_that_was_stopped_before_its_first_state_starts_again_from_the_same_checkpoint(
     data: Path, tmp_path: Path
 ) -> None:
