@@ -43,7 +43,7 @@ def demo(
 ) -> None:
     """Build the sample library, index it, serve it, and print what to try."""
     from app.config import Settings
-    from app.serve import listen, serve
+    from app.serve import address, listen, serve
 
     with listen(host, port) as found:  # a port in use is told before minutes of work, not after
         port = found.getsockname()[1]
@@ -51,7 +51,7 @@ def demo(
     make_library(folder / "library")
     index_library(folder / "library")
     shown = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
-    threading.Thread(target=announce, args=(f"http://{shown}:{port}",), daemon=True).start()
+    threading.Thread(target=announce, args=(f"http://{address(shown, port)}",), daemon=True).start()
     serve(Settings(host=host, port=port, log_level="ERROR"))
 
 

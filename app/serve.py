@@ -56,6 +56,11 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
+def address(host: str, port: int) -> str:
+    """Host and port as a URL has them: an IPv6 address in brackets (RFC 3986, 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def listen(host: str, port: int) -> socket.socket:
     """The listening socket, or a clear error. Port 0 takes any free one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -71,7 +76,7 @@ def listen(host: str, port: int) -> socket.socket:
             hint = f"Stop the other program, or choose another port: `htav serve --port {port + 1}`."
             raise PortUnusable(f"Port {port} on {host} is already in use.", hint) from err
         hint = "Choose another --host or --port; ports below 1024 need special rights."
-        raise PortUnusable(f"{host}:{port} cannot be listened on: {err}.", hint) from err
+        raise PortUnusable(f"{address(host, port)} cannot be listened on: {err}.", hint) from err
     listener.setblocking(False)
     return listener
 
@@ -127,6 +132,6 @@ def serve(settings: Settings, *, worker: bool = True) -> None:
 
 def _announce(settings: Settings, service: Service, listener: socket.socket) -> None:
     port = listener.getsockname()[1]  # the settings may leave the choice to the system
-    logger.info("listening", extra={"url": f"http://{settings.host}:{port}", "pid": os.getpid()})
+    logger.info("listening", extra={"url": f"http://{address(settings.host, port)}", "pid": os.getpid()})
     if not settings.loopback and not service.guard.active:
         logger.warning("anyone who can reach this address can search and delete: make a key with `htav key add`")

