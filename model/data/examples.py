@@ -137,8 +137,11 @@ def _example(item: Item, cache: ClipCache) -> Example:
     return Example(item, found.spans, form, content_key(item), texts, known, augment.may_mirror(texts))
 
 
-def decode_all(sources: Sequence[Source], cache: ClipCache, progress: Progress) -> list[Failure]:
-    """Decode every clip into the cache; examples of which one clip cannot be decoded are taken out."""
+def decode_all(sources: Sequence[Source], cache: ClipCache, progress: Progress, begin_at: float = 0.0) -> list[Failure]:
+    """Decode every clip into the cache; examples of which one clip cannot be decoded are taken out.
+
+    Processes that fill one cache share the work where each begins at another part (0 to 1) of every source.
+    """
 
     def touch(example: Example) -> None:
         if example.form != "still":
@@ -146,7 +149,7 @@ def decode_all(sources: Sequence[Source], cache: ClipCache, progress: Progress) 
             for index, span in enumerate(example.spans):
                 kept(example.item, index, span)
 
-    return _each(sources, touch, "decode", progress)
+    return _each(sources, touch, "decode", progress, begin_at)
 
 
 def compute_features(
@@ -200,18 +203,22 @@ def _maps(encoder: "VideoEncoder", clips: list[NDArray[np.uint8]]) -> list[list[
     return [[level[row] for level in levels] for row in range(len(clips))]
 
 
-def _each(sources: Sequence[Source], work: Callable[[Example], None], what: str, progress: Progress) -> list[Failure]:
+def _each(
+    sources: Sequence[Source], work: Callable[[Example], None], what: str, progress: Progress, begin_at: float = 0.0
+) -> list[Failure]:
     failures: list[Failure] = []
     for source in sources:
-        kept: list[Example] = []
-        for number, example in enumerate(source.examples, 1):
+        total = len(source.examples)
+        first, unusable = int(begin_at * total), set()
+        for number, row in enumerate([*range(first, total), *range(first)], 1):
+            example = source.examples[row]
             try:
                 work(example)
-                kept.append(example)
             except MediaError as err:
                 failures.append(Failure(example.item.name, err.code, err.message))
-            progress(f"{what}: {source.name}", number, len(source.examples))
-        source.examples = kept
+                unusable.add(row)
+            progress(f"{what}: {source.name}", number, total)
+        source.examples = [example for row, example in enumerate(source.examples) if row not in unusable]
     return failures
 
 

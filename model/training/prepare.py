@@ -103,7 +103,7 @@ def prepare(
     classifier = published_classifier(retriever.config.video, kept_maps) if options.names else None
     cache = ClipCache(cache_dir("clips"), shape, keep_frames=kept_frames is None)
     folders = [Folder.parse(given) for given in options.data]
-    sources = _sources(folders, options.split, cache, report)
+    sources = _sources(folders, options.split, cache, report, rank / world)
     _check_times(sources, loss.weights)
     store = None
     if kept_frames is not None:
@@ -188,12 +188,15 @@ def _sampler(sources: list[Source], options: Options, report: Report, rank: int,
     return sampler
 
 
-def _sources(folders: list[Folder], split: str, cache: ClipCache, report: Report) -> list[Source]:
+def _sources(
+    folders: list[Folder], split: str, cache: ClipCache, report: Report, begin_at: float = 0.0
+) -> list[Source]:
     sources, failures = gather(folders, split, cache, report.bars)
     if cache.keep_frames:
-        failures += decode_all(sources, cache, report.bars)
+        failures += decode_all(sources, cache, report.bars, begin_at)
     else:  # films are decoded when their features are made
-        failures += decode_all([source for source in sources if source.form == "sound"], cache, report.bars)
+        sounds = [source for source in sources if source.form == "sound"]
+        failures += decode_all(sounds, cache, report.bars, begin_at)
     for failure in failures:
         report.say(f"left out: {failure.file}: {failure.message}")
     return usable(sources, split)

@@ -120,7 +120,10 @@ def test_bad_files_are_left_out_and_named(tmp_path: Path) -> None:
         usable([])
 
 
-def test_a_file_that_breaks_while_it_is_decoded_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("begin_at", [0.0, 0.5])
+def test_a_file_that_breaks_while_it_is_decoded_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin_at: float
+) -> None:
     cache = ClipCache(tmp_path / "c", SHAPE)
     sources, _ = gather([Folder(films(tmp_path / "f", 3))], "train", cache, quiet)
     whole = items.decode
@@ -131,8 +134,29 @@ def test_a_file_that_breaks_while_it_is_decoded_is_left_out(tmp_path: Path, monk
         return whole(item, span, shape)
 
     monkeypatch.setattr(items, "decode", breaks)
-    failures = decode_all(sources, cache, quiet)
+    failures = decode_all(sources, cache, quiet, begin_at)
     assert [failure.code for failure in failures] == ["truncated"] and len(sources[0].examples) == 2
+
+
+def test_a_process_that_begins_elsewhere_decodes_for_the_others_and_keeps_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batches of all processes are cut from one list."""
+    whole, decoded = items.decode, []
+
+    def notes(item: Item, span: items.Span, shape: Shape) -> items.Clip:
+        decoded.append(item.name)
+        return whole(item, span, shape)
+
+    monkeypatch.setattr(items, "decode", notes)
+    cache = ClipCache(tmp_path / "c", SHAPE)
+    sources, _ = gather([Folder(films(tmp_path / "f", 4))], "train", cache, quiet)
+    names = [example.item.name for example in sources[0].examples]
+    decode_all(sources, cache, quiet, begin_at=0.5)
+    assert decoded == [*names[2:], *names[:2]]
+    assert [example.item.name for example in sources[0].examples] == names
+    decode_all(sources, cache, quiet)
+    assert len(decoded) == len(names), "the other process finds all of it in the cache"
 
 
 def test_batches_hold_what_their_source_has(tmp_path: Path) -> None:
