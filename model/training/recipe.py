@@ -191,9 +191,9 @@ STAGES: Final = (
     Stage(
         "glance",
         360,
-        f"--lr 1e-3 --batch-size 512 --average 0.98 --loss {ONLY_GLANCE} --names 0.5 "
+        f"--lr 1e-3 --batch-size 512 --average 0.98 --loss {ONLY_GLANCE} --names 0.4 "
         "--only video.glance,coarse.glance --views 2",
-        {"flickr8k": 1.0},
+        {"flickr8k": 1.0, "portraits": 0.3, "shots": 0.15},
         ("look", "join"),
     ),
     Stage(
