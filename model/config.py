@@ -111,8 +111,7 @@ class RetrieverConfig:
     """The whole. `wide` is the hidden width of the frame summary and of the coarse query for pictures; 0: neither.
 
     `gist` is 1 where RoBERTa's mean state adds to that query, too, `spelling` where words are found by their letters;
-    `listing` is the hidden width of what is added for the shortlist alone, `glance` that of what compares a clip and a
-    query as a whole (both need `gist`).
+    `listing` is the hidden width of what is added for the shortlist alone (it needs `gist`).
     """
 
     preset: str
@@ -125,7 +124,6 @@ class RetrieverConfig:
     gist: int = 0
     listing: int = 0
     spelling: int = 0
-    glance: int = 0
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
 
     @property
@@ -145,9 +143,8 @@ class RetrieverConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "RetrieverConfig":
         config: RetrieverConfig = _build(cls, values, "config")
-        for part in ("listing", "glance"):
-            if getattr(config, part) and not config.gist:
-                raise ConfigError(f"config.{part} needs config.gist.", _RESTORE)
+        if config.listing and not config.gist:
+            raise ConfigError("config.listing needs config.gist.", _RESTORE)
         return config
 
     def to_json(self) -> dict[str, Any]:

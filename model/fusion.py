@@ -34,9 +34,9 @@ class PairScores(NamedTuple):
     lift: Tensor | None = None  # [B, C] how far they do lift each score, 0 to 1
 
     def summed(self, fused: Tensor, video: Tensor, audio: Tensor, share: Tensor) -> "PairScores":
-        """Late sum with other scores [B, C] that have this share [B, 1]; of two cosines summed it might pass 1."""
+        """Late sum with other scores [B, C] that have this share [B, 1]."""
         both = zip((self.fused, self.video, self.audio), (fused, video, audio), strict=True)
-        fused, video, audio = (((1.0 - share) * own + share * other).clamp(-1.0, 1.0) for own, other in both)
+        fused, video, audio = ((1.0 - share) * own + share * other for own, other in both)
         return self._replace(fused=fused, video=video, audio=audio)
 
     def ordered(self, video: Tensor, audio: Tensor, both: Tensor) -> "PairScores":

@@ -48,7 +48,7 @@ class Retriever(nn.Module, ModelHubMixin):
         self.query_only = query_only
         self.text = TextEncoder(config.text, config.width, tokenizer)
         self.fusion = FusionHead(config.width, len(config.video.channels), config.dtw_gamma)
-        self.coarse = CoarseEncoder(config.width, config.wide, config.gist_width, config.listing, config.glance)
+        self.coarse = CoarseEncoder(config.width, config.wide, config.gist_width, config.listing)
         self.late = QueryShare(config.width, start=0.27) if config.wide else None
         self.spelling = Spelling(config.width) if config.spelling else None
         self.cells = sum(rows * columns for rows, columns in config.video.grids)
@@ -58,7 +58,7 @@ class Retriever(nn.Module, ModelHubMixin):
             from model.audio import AudioEncoder
             from model.video import VideoEncoder
 
-            self.video = VideoEncoder(config.video, config.width, config.wide, config.glance)
+            self.video = VideoEncoder(config.video, config.width, config.wide)
             self.audio = AudioEncoder(config.audio, config.width)
 
     # ---- checkpoints -------------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ class Retriever(nn.Module, ModelHubMixin):
         pairs: PairScores = self.fusion(text, clips)
         if self.late is not None:
             share = self.late(text.pooled) * text.mask.any(dim=1, keepdim=True)
-            pairs = pairs.summed(*self.coarse.compare(text, clips, glance=True), share)._replace(coarse_share=share)
+            pairs = pairs.summed(*self.coarse.compare(text, clips), share)._replace(coarse_share=share)
         if any(text.events):
             pairs = pairs.ordered(*event_order(self.fusion, self.coarse, text, clips))
         if letters and self.spelling is not None and bool(clips.audio_mask.any()):

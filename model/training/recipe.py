@@ -25,7 +25,6 @@ HTAV: Final = (sys.executable, "-m", "model.cli")
 ONLY_SPELLING: Final = "fused=0,coarse=0,coarse_alone=0,words=0,alone=0,monotone=0,distil=0,hardest=0"
 TIMED_SPELLING: Final = f"{ONLY_SPELLING},timed=1"
 ONLY_SEEN_WHOLE: Final = "coarse_alone=1,fused=0,coarse=0,words=0,alone=0,monotone=0,ctc=0,distil=0,hardest=0"
-ONLY_GLANCE: Final = ONLY_SEEN_WHOLE.replace("coarse_alone=1", "coarse_alone=0,glance=1,hide=0")
 ONLY_LATE: Final = (
     "fused=1,late=1,hide=0,said=0,coarse_alone=0,coarse=0,words=0,alone=0,monotone=0,ctc=0,distil=0,hardest=0"
 )
@@ -189,21 +188,13 @@ STAGES: Final = (
         ("join",),
     ),
     Stage(
-        "glance",
-        360,
-        f"--lr 1e-3 --batch-size 512 --average 0.98 --loss {ONLY_GLANCE} --names 0.4 "
-        "--only video.glance,coarse.glance --views 2",
-        {"flickr8k": 1.0, "portraits": 0.3, "shots": 0.15},
-        ("look", "join"),
-    ),
-    Stage(
         "weigh",
         120,
         f"--split val --lr 1e-3 --loss {ONLY_LATE} --compose 0.4 --views 1 --validate-items 8 "
         "--batch-size still=112,sound=40,film=24,composed=24 "
         "--only late.,spelling.share",
         HELD_OUT_PAIRS,
-        ("glance", "look", "join"),
+        ("look", "join"),
     ),
 )
 
@@ -334,7 +325,7 @@ def main(
     seed: Annotated[int, typer.Option(help="The seed of the training; the sources stay the same.")] = 0,
     part: Annotated[float, typer.Option(help="How much of each stage's steps to train.")] = 1.0,
 ) -> None:
-    """Make the sources, train in seven stages, teach the shortlist, calibrate."""
+    """Make the sources, train in six stages, teach the shortlist, calibrate."""
     console.print(f"the checkpoint is in {Recipe(data, work, without or (), processes, seed, part).run()}")
 
 

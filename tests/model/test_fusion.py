@@ -53,7 +53,6 @@ def padded(clips: ClipTokens, video: int, audio: int) -> ClipTokens:
         torch.cat([clips.audio, torch.randn(C, audio, d)], dim=1),
         torch.cat([clips.audio_mask, torch.zeros(C, audio, dtype=torch.bool)], dim=1),
         clips.chance,
-        clips.glance,
     )
 
 
@@ -109,9 +108,6 @@ def coarse_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) -> 
     clip = dataclasses.replace(clip, video=clip.video.to(dtype), audio=clip.audio.to(dtype))
     query, vector = network.coarse.parts(text)[0], network.coarse.clips(clip)[0].view(3, WIDTH)
     seen, heard = float(query[0] @ vector[0]), float(query[1] @ vector[1])
-    if len(item.video) and network.coarse.glance is not None:
-        whole = network.coarse.glance(text.gist)[0]
-        seen += float(whole / whole.norm() @ torch.from_numpy(item.glance).to(dtype))
     gates = [float(gate) for gate in network.coarse.gate(text.pooled)[0, :2].exp()]
     gates = [gate * bool(tokens) for gate, tokens in zip(gates, (len(item.video), len(item.audio)), strict=True)]
     both = (gates[0] * seen + gates[1] * heard) / sum(gates)
