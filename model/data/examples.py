@@ -159,8 +159,12 @@ def compute_features(
     store: FeatureStore,
     views: int,
     progress: Progress,
+    busy: Callable[[], None] = lambda: None,
 ) -> list[Failure]:
-    """The frozen trunk's maps of every clip into the store: as it is, and `views` - 1 times changed for photographs."""
+    """The frozen trunk's maps of every clip into the store: as it is, and `views` - 1 times changed for photographs.
+
+    `busy` is called where another process fills the store: this one waits for it.
+    """
 
     def fill(example: Example) -> None:
         for index, span in enumerate(example.spans):
@@ -175,7 +179,7 @@ def compute_features(
             for (_, key), maps in zip(missing, _maps(encoder, changed), strict=True):
                 store.add(key, maps)
 
-    with store.writing():
+    with store.writing(busy):
         return _each([source for source in sources if source.form != "sound"], fill, "run the frozen trunk", progress)
 
 

@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,10 +52,17 @@ class FeatureStore:
         self._read_index()
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Hold the store alone; waits for another run that fills it, and then sees what that run added."""
+    def writing(self, busy: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold the store alone; waits for another run that fills it, and then sees what that run added.
+
+        `busy` is called before it waits: that may take as long as filling the store does.
+        """
         with self.lock_path.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                busy()
+                fcntl.flock(lock, fcntl.LOCK_EX)
             self._read_index(cut=True)
             self._may_write = True
             try:

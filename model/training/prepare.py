@@ -214,10 +214,13 @@ def _fill(
 
     One process does; the others wait for the store, so it has their threads, too.
     """
-    views = options.views_kept()
-    retriever.eval()
+    views, video = options.views_kept(), retriever.eval().video
+
+    def busy() -> None:
+        report.say("another process keeps what the frozen trunk says of the frames; this one waits for it")
+
     with computing_on(options.threads):
-        for failure in compute_features(sources, cache, retriever.video, store, views, report.bars):
+        for failure in compute_features(sources, cache, video, store, views, report.bars, busy):
             report.say(f"left out: {failure.file}: {failure.message}")
 
 

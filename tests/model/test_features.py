@@ -1,5 +1,6 @@
 """What a frozen trunk says of each frame is computed once, and survives a kill."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +108,23 @@ def test_a_store_is_written_only_while_it_is_held(tmp_path: Path) -> None:
         store.add("a", [torch.zeros(1, 3, 2, 2), torch.zeros(1, 1, 1, 1)])
     with store.writing(), pytest.raises(ValueError, match="values"):
         store.add("a", [torch.zeros(1, 3, 2, 2)])
+
+
+def test_who_waits_for_another_to_fill_the_store_is_told_and_sees_what_that_one_added(tmp_path: Path) -> None:
+    first, second = (FeatureStore(tmp_path / "s", SHAPES) for _ in range(2))
+    told, filled = threading.Event(), []
+
+    def wait_and_look() -> None:
+        with second.writing(told.set):
+            filled.append("a" in second)
+
+    with first.writing():
+        waiting = threading.Thread(target=wait_and_look)
+        waiting.start()
+        assert told.wait(30) and not filled
+        first.add("a", [torch.zeros(1, 3, 2, 2), torch.zeros(1, 1, 1, 1)])
+    waiting.join(30)
+    assert filled == [True]
+    told.clear()
+    with first.writing(told.set):
+        assert not told.is_set(), "nobody else holds it"
