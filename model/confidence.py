@@ -1,9 +1,9 @@
 """What a fused score is worth: evidence that a result answers its query, and the band that a user is shown.
 
 The same cosine means much for one query and little for another: "a man" is found a little everywhere. So a score counts
-by how far it stands above what the query scores by chance. That is the median of all that the search scored; where it
-scored little, what a linear map of the query vector expects counts too. All of it is calibrated (`htav calibrate`) and
-kept in the checkpoint's config, where the score itself may have a weight as well; numpy alone, for the query path.
+by itself and by how far it stands above what the query scores by chance. That is the median of all that the search
+scored; where it scored little, what a linear map of the query vector expects counts too. All of it is calibrated
+(`htav calibrate`) and kept in the checkpoint's config; numpy alone, for the query path.
 """
 
 import numpy as np

@@ -172,11 +172,10 @@ def fit(found: Outcomes) -> ConfidenceConfig:
     """Evidence and bands for these outcomes. Each band is at least as high as the one below it."""
     plain = dataclasses.replace(ConfidenceConfig(), usual=_usual(found))
     above = [score - chance for score, chance in zip((found.score, found.absent), found.chance(plain), strict=True)]
+    features = np.stack([np.concatenate([found.score, found.absent]), np.concatenate(above)], axis=1)
     truth = np.concatenate([found.right, np.zeros_like(found.right)])
-    # The score itself has no weight: pictures have all of it in a photograph and a part in a film, so that what half of
-    # the queries here, which ask for photographs, would give it lets nonsense pass among films.
-    bias, height = logistic(np.concatenate(above), truth)
-    weights = dataclasses.replace(plain, bias=bias, score=0.0, above=height)
+    bias, score, height = logistic(features, truth)
+    weights = dataclasses.replace(plain, bias=bias, score=score, above=height)
     first, without = found.weighed(weights)
     high, medium, low = choose(first, found.right, without)
     return dataclasses.replace(weights, high=high, medium=medium, low=low)
@@ -192,17 +191,17 @@ def _usual(found: Outcomes) -> tuple[float, ...]:
     return tuple(round(float(value), 6) for value in (middle - centre @ weights, *weights))
 
 
-def logistic(feature: Scores, truth: Truth) -> tuple[float, float]:
-    """Bias and weight of a logistic regression of `truth` [M] on a feature [M], by Newton's method."""
-    design = np.column_stack([np.ones(len(feature)), feature])
-    weights = np.zeros(2)
+def logistic(features: Scores, truth: Truth) -> tuple[float, float, float]:
+    """Bias and two weights of a logistic regression of `truth` [M] on features [M, 2], by Newton's method."""
+    design = np.column_stack([np.ones(len(features)), features])
+    weights = np.zeros(3)
     for _ in range(NEWTON_STEPS):
         chance = 1.0 / (1.0 + np.exp(-np.clip(design @ weights, -30, 30)))
         gradient = design.T @ (truth - chance) - 1e-3 * weights
-        curvature = (design * (chance * (1.0 - chance))[:, None]).T @ design + 1e-3 * np.eye(2)
+        curvature = (design * (chance * (1.0 - chance))[:, None]).T @ design + 1e-3 * np.eye(3)
         weights = weights + np.linalg.solve(curvature, gradient)
-    bias, weight = (round(float(value), 6) for value in weights)
-    return bias, weight
+    bias, score, above = (round(float(value), 6) for value in weights)
+    return bias, score, above
 
 
 def choose(first: Scores, right: Truth, absent: Scores) -> tuple[float, float, float]:
