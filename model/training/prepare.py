@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -188,15 +189,11 @@ def _sampler(sources: list[Source], options: Options, report: Report, rank: int,
     return sampler
 
 
-def _sources(
-    folders: list[Folder], split: str, cache: ClipCache, report: Report, begin_at: float = 0.0
-) -> list[Source]:
+def _sources(folders: list[Folder], split: str, cache: ClipCache, report: Report, begin_at: float) -> list[Source]:
     sources, failures = gather(folders, split, cache, report.bars)
-    if cache.keep_frames:
-        failures += decode_all(sources, cache, report.bars, begin_at)
-    else:  # films are decoded when their features are made
-        sounds = [source for source in sources if source.form == "sound"]
-        failures += decode_all(sounds, cache, report.bars, begin_at)
+    # where frames are not kept, films are decoded when their features are made
+    kept = [source for source in sources if cache.keep_frames or source.form == "sound"]
+    failures += decode_all(kept, cache, report.bars, begin_at)
     for failure in failures:
         report.say(f"left out: {failure.file}: {failure.message}")
     return usable(sources, split)
@@ -214,13 +211,11 @@ def _fill(
 
     One process does; the others wait for the store, so it has their threads, too.
     """
-    views, video = options.views_kept(), retriever.eval().video
-
-    def busy() -> None:
-        report.say("another process keeps what the frozen trunk says of the frames; this one waits for it")
-
+    views = options.views_kept()
+    retriever.eval()
+    busy = partial(report.say, "another process keeps what the frozen trunk says of the frames; this one waits for it")
     with computing_on(options.threads):
-        for failure in compute_features(sources, cache, video, store, views, report.bars, busy):
+        for failure in compute_features(sources, cache, retriever.video, store, views, report.bars, busy):
             report.say(f"left out: {failure.file}: {failure.message}")
 
 

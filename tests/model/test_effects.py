@@ -154,7 +154,7 @@ def test_the_teacher_labels_what_nobody_described(tmp_path: Path) -> None:
     ]
     (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, lines)))
     told: list[tuple[int, int]] = []
-    opinion = label(tmp_path, teacher, lambda _what, done, of: told.append((done, of)))
+    opinion = label(tmp_path, teacher, lambda done, total: told.append((done, total)))
     assert told == [(1, 3), (2, 3), (3, 3)]
     found = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
     assert found[0]["texts"] == found[0]["heard"] and found[0]["text_source"] == "model" and opinion.labelled == 1

@@ -9,7 +9,7 @@ import importlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -20,6 +20,7 @@ from rich.console import Console
 
 from model.bars import Bars
 from model.data.manifest import MANIFEST, write_manifest
+from model.data.sources.common import Progress
 from model.data.sources.effects_table import AUDIOSET
 from model.data.sources.sound import decode
 from model.data.synthesis.record import read_lines
@@ -35,9 +36,6 @@ UNTOLD: Final = {  # says nothing of what happens
     "Outside, urban or manmade", "Outside, rural or natural", "Field recording", "Environmental noise", "Reverberation",
     "Echo", "Speech synthesizer", "Music", "Animal",
 }  # fmt: skip
-
-
-Progress = Callable[[str, int, int], None]  # what, done, of
 
 
 class TeacherError(HtavError):
@@ -93,7 +91,7 @@ class Opinion:
     contradicted: list[str] = field(default_factory=list)
 
 
-def label(folder: Path, teacher: Teacher, progress: Progress = lambda _what, _done, _of: None) -> Opinion:
+def label(folder: Path, teacher: Teacher, progress: Progress = lambda _done, _total: None) -> Opinion:
     """Rewrite a folder's manifest: texts for the sounds without any, the teacher's verdict beside class labels."""
     opinion = Opinion()
     lines = read_lines(folder)
@@ -106,7 +104,7 @@ def label(folder: Path, teacher: Teacher, progress: Progress = lambda _what, _do
 def _counted(lines: Sequence[dict[str, Any]], progress: Progress) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         yield line
-        progress("ask the teacher", number, len(lines))
+        progress(number, len(lines))
 
 
 def labelled(
@@ -151,7 +149,7 @@ def judge(kind: str, scores: Mapping[str, float]) -> str:
 def run_label(folder: Path, teacher: Path, json_output: bool) -> None:
     """`htav label`: label a folder and say what was found, on stdout."""
     with Bars(quiet=not sys.stderr.isatty()) as bars:
-        opinion = label(folder, Teacher(teacher), bars)
+        opinion = label(folder, Teacher(teacher), lambda done, total: bars("ask the teacher", done, total))
     if json_output:
         sys.stdout.write(json.dumps(asdict(opinion)) + "\n")
         return
