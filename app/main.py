@@ -20,7 +20,7 @@ from model.errors import HtavError
 
 DESCRIPTION = """Find the moment in your videos that answers a sentence.
 
-Search by what is **seen, said or heard**, in English. Scores are cosines; `confidence` says how far to trust them.
+Search by what is **seen, said or heard**, in English. Scores order results; `confidence` says how far to trust them.
 Every error is an RFC 9457 problem document with a stable `code`."""
 
 

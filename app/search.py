@@ -63,6 +63,7 @@ class Scored:
     score: float
     video: float
     audio: float
+    mean: float  # what confidence is made of
 
 
 @dataclass
@@ -147,7 +148,7 @@ class _Answer:
             scored = self._rerank(clips, token_sets)
         ranked = group(scored)
         floor = BANDS.index(self.request.min_confidence)
-        bands = self._bands([clips[0].score for clips in ranked])
+        bands = self._bands([clips[0].mean for clips in ranked])
         judged = [(clips, band) for clips, band in zip(ranked, bands, strict=True) if BANDS.index(band) >= floor]
         wanted = [clips for clips, _ in judged]
         offset = self.cursor.offset if self.cursor else 0
@@ -217,8 +218,8 @@ class _Answer:
             tokens = [token_set for _, token_set in part]
             modalities = tuple(self.request.modalities)
             scores = self.retriever.rerank(self.encoded.text, self.encoded.row, tokens, modalities)
-            columns = zip(part, scores.fused.tolist(), scores.video.tolist(), scores.audio.tolist(), strict=True)
-            scored += [Scored(clip, kept, fused, video, audio) for (clip, kept), fused, video, audio in columns]
+            columns = zip(part, *(column.tolist() for column in scores), strict=True)
+            scored += [Scored(*pair, *row) for pair, *row in columns]
         return scored
 
     def _late(self) -> bool:
@@ -229,8 +230,8 @@ class _Answer:
             self.degraded.append("rerank_timeout")
         return True
 
-    def _bands(self, scores: list[float]) -> list[Band]:
-        return cast(list[Band], self.retriever.confidences(self.encoded.text, self.encoded.row, scores))
+    def _bands(self, means: list[float]) -> list[Band]:
+        return cast(list[Band], self.retriever.confidences(self.encoded.text, self.encoded.row, means))
 
     def _result(self, rank: int, clips: list[Scored], band: Band, moments: dict[str, list[Span]]) -> SearchResult:
         best, shown = clips[0], self.shown[clips[0].clip.video_id]

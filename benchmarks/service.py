@@ -60,10 +60,9 @@ def token_set(retriever: Retriever, rng: np.random.Generator) -> TokenSet:
     video, audio = (rng.standard_normal((count, d)).astype(np.float32) for count in (V, A))
     steps = V // retriever.cells
     times = np.repeat(np.arange(steps, dtype=np.float32), retriever.cells)
-    levels = np.zeros(V, np.uint8)
-    return TokenSet(
-        *quantise(video), times, levels, *quantise(audio), np.linspace(0, 10, A, dtype=np.float32), chance=-2.5
-    )
+    levels, heard_at = np.zeros(V, np.uint8), np.linspace(0, 10, A, dtype=np.float32)
+    glance = (rng.standard_normal(d) / d**0.5).astype(np.float16)
+    return TokenSet(*quantise(video), times, levels, *quantise(audio), heard_at, chance=-2.5, glance=glance)
 
 
 def build(settings: IndexSettings, retriever: Retriever, clips: int) -> None:

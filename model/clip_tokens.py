@@ -17,6 +17,7 @@ class ClipTokens:
     audio: Tensor  # [C, A, d]
     audio_mask: Tensor  # [C, A], the valid tokens of a row come first
     chance: Tensor  # [C] what words cost that are not said (`model.chance`), NaN where that is not known
+    glance: Tensor  # [C, d] what the pictures show as a whole (`ClipGlance`), of length 1; 0 where that is not known
 
     def __len__(self) -> int:
         return self.video.shape[0]

@@ -1,6 +1,6 @@
 """Between clips as media, clips as token sets, and clips as padded tensors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ def encode(clips: list[ClipInput], video: VideoEncoder, audio: AudioEncoder, wid
     """Encode a batch; clips with the same number of frames share a pass, and none is padded with frames."""
     device = next(video.parameters()).device
     pictures: dict[int, tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]] = {}
+    glances: dict[int, NDArray[np.float16]] = {}
     for count in sorted({len(clip.frames) for clip in clips if clip.frames is not None}):
         of_count = [i for i, clip in enumerate(clips) if clip.frames is not None and len(clip.frames) == count]
         stacked = np.stack([np.asarray(clips[i].frames) for i in of_count]).transpose(0, 1, 4, 2, 3)
@@ -41,6 +42,8 @@ def encode(clips: list[ClipInput], video: VideoEncoder, audio: AudioEncoder, wid
         for place, i in enumerate(of_count):
             times = _step_times(clips[i].frame_times, int(steps.max()) + 1)[steps]
             pictures[i] = (encoded.tokens[place].cpu().numpy(), times, levels)
+            if encoded.glance is not None:
+                glances[i] = encoded.glance[place].cpu().numpy().astype(np.float16)
     sounds: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
     heard = [i for i, clip in enumerate(clips) if clip.audio is not None and len(clip.audio) >= 400]
     if heard:
@@ -50,7 +53,8 @@ def encode(clips: list[ClipInput], video: VideoEncoder, audio: AudioEncoder, wid
             keep = mask[place]
             start = clips[i].audio_start_s
             sounds[i] = (tokens[place][keep].numpy(), (start + seconds[place][keep].numpy()).astype(np.float32))
-    return [_token_set(pictures.get(i), sounds.get(i), width) for i in range(len(clips))]
+    made = [_token_set(pictures.get(i), sounds.get(i), width) for i in range(len(clips))]
+    return [replace(item, glance=glances[i]) if i in glances else item for i, item in enumerate(made)]
 
 
 def limit_audio(encoded: AudioTokens, most: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -82,6 +86,7 @@ def collate(token_sets: list[TokenSet], cells: int, width: int) -> ClipTokens:
     video, audio = np.zeros((C, V, width), np.float32), np.zeros((C, A, width), np.float32)
     levels, places = np.zeros((C, V), np.int64), np.zeros((C, V), np.float32)
     video_mask, audio_mask = np.zeros((C, V), bool), np.zeros((C, A), bool)
+    glance = np.zeros((C, width), np.float32)
     for row, item in enumerate(token_sets):
         v, a = len(item.video), len(item.audio)
         if v:
@@ -89,11 +94,13 @@ def collate(token_sets: list[TokenSet], cells: int, width: int) -> ClipTokens:
             levels[row, :v] = item.video_levels
             places[row, :v] = step_places(v, cells)
             video_mask[row, :v] = True
+        if len(item.glance):
+            glance[row] = item.glance
         if a:
             audio[row, :a] = dequantise(item.audio, item.audio_scale)
             audio_mask[row, :a] = True
     chance = np.array([item.chance if len(item.audio) else 0.0 for item in token_sets], np.float32)
-    arrays = (video, video_mask, levels, places, audio, audio_mask, chance)
+    arrays = (video, video_mask, levels, places, audio, audio_mask, chance, glance)
     return ClipTokens(*(torch.from_numpy(array) for array in arrays))
 
 

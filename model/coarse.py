@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.clip_tokens import ClipTokens
-from model.listing import Listing, told, unit
+from model.listing import Listing, told
 from model.text import TextEncoding
-from model.wide import NormedWideLayers
+from model.wide import NormedWideLayers, unit
 
 
 class CoarseScores(NamedTuple):
@@ -20,6 +20,7 @@ class CoarseScores(NamedTuple):
     both: Tensor  # gated by the query over what the clip has
     video: Tensor
     audio: Tensor
+    weight: Tensor  # of the cosines in `both`, in all: 1, and more where the glance is added
 
 
 class Wanted(NamedTuple):
@@ -39,9 +40,9 @@ class Offered(NamedTuple):
 class CoarseEncoder(nn.Module):
     """One vector a modality and one for both, 3 d numbers a clip, so that the shortlist is one inner product."""
 
-    def __init__(self, width: int, wide: int = 0, gist_width: int = 0, listing: int = 0) -> None:
+    def __init__(self, width: int, wide: int = 0, gist_width: int = 0, listing: int = 0, glance: int = 0) -> None:
         """`wide` and `listing` are hidden widths of what is added to the query for pictures and for the shortlist,
-        `gist_width` is RoBERTa's; 0 for none."""
+        `glance` that of the query as a whole, `gist_width` is RoBERTa's; 0 for none."""
         super().__init__()
         self.video_pool, self.audio_pool = AttentionPool(width), AttentionPool(width)
         self.fused = nn.Linear(2 * width, width, bias=False)
@@ -54,6 +55,7 @@ class CoarseEncoder(nn.Module):
         self.widened = NormedWideLayers(width, wide, width) if wide else None
         self.gist = NormedWideLayers(gist_width, wide, width) if gist_width else None
         self.listing = Listing(width, gist_width, listing) if listing else None
+        self.glance = NormedWideLayers(gist_width, glance, width) if glance else None
         self.gate = nn.Linear(width, 3)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
@@ -112,21 +114,36 @@ class CoarseEncoder(nn.Module):
             seen = seen + self.gist(text.gist)
         return unit(torch.stack([seen, *others], dim=1))
 
-    def compare(self, text: TextEncoding, clips: ClipTokens) -> CoarseScores:
-        """B queries with C clips, each modality by itself and both; never in half precision."""
+    def compare(self, text: TextEncoding, clips: ClipTokens, *, glance: bool = False) -> CoarseScores:
+        """B queries with C clips, each modality by itself and both; never in half precision.
+
+        With `glance` the cosine of the pictures as a whole is added to that of their coarse vector (ADR 19).
+        """
         dtype = self.logit_scale.dtype
         text = replace(text, pooled=text.pooled.to(dtype), gist=text.gist.to(dtype))
         clips = replace(clips, video=clips.video.to(dtype), audio=clips.audio.to(dtype))
         with torch.autocast(text.pooled.device.type, enabled=False):
-            return self.cosines(text, clips)
+            return self.cosines(text, clips, glance)
 
-    def cosines(self, text: TextEncoding, clips: ClipTokens) -> CoarseScores:
+    def cosines(self, text: TextEncoding, clips: ClipTokens, glance: bool) -> CoarseScores:
         video, audio = map(unit, self.pooled(clips))
         seen, heard, _ = self.parts(text).unbind(dim=1)
-        cosines = torch.stack([seen @ video.T, heard @ audio.T], dim=-1)  # [B, C, 2]
+        pictures = seen @ video.T
+        whole = self.glances(text, clips) if glance else torch.zeros_like(pictures)
+        cosines = torch.stack([pictures + whole, heard @ audio.T], dim=-1)  # [B, C, 2]
         present = torch.stack([clips.video_mask.any(dim=1), clips.audio_mask.any(dim=1)], dim=-1)
         gates = self.gate(text.pooled)[:, None, :2].masked_fill(~present, -1e4).softmax(dim=-1) * present
-        return CoarseScores((gates * cosines).sum(dim=-1), cosines[..., 0], cosines[..., 1])
+        weight = 1.0 + gates[..., 0] * (whole != 0)  # exactly 0 where there is no glance
+        return CoarseScores((gates * cosines).sum(dim=-1), cosines[..., 0], cosines[..., 1], weight)
+
+    def glances(self, text: TextEncoding, clips: ClipTokens) -> Tensor:
+        """B queries with C clips, each as a whole, [B, C]; 0 for a clip without pictures, or without a glance."""
+        dtype = self.logit_scale.dtype
+        if self.glance is None:
+            return text.gist.new_zeros(len(text.gist), len(clips), dtype=dtype)
+        shown = clips.glance.to(dtype) * clips.video_mask.any(dim=1, keepdim=True)
+        with torch.autocast(text.gist.device.type, enabled=False):
+            return unit(self.glance(text.gist.to(dtype))) @ shown.T
 
 
 class AttentionPool(nn.Module):

@@ -1,9 +1,10 @@
-"""What a fused score is worth: evidence that a result answers its query, and the band that a user is shown.
+"""What a pair's scores are worth: evidence that a result answers its query, and the band that a user is shown.
 
-The same cosine means much for one query and little for another: "a man" is found a little everywhere. So a score counts
-by itself and by how far it stands above what the query scores by chance. That is the median of all that the search
-scored; where it scored little, what a linear map of the query vector expects counts too. All of it is calibrated
-(`htav calibrate`) and kept in the checkpoint's config; numpy alone, for the query path.
+The same cosine means much for one query and little for another: "a man" is found a little everywhere. So what counts is
+how far the mean of a pair's cosines (`PairScores.mean`) stands above what the query has by chance. That is the median
+of all that the search scored; where it scored little, what a linear map of the query vector expects counts too. All of
+it is calibrated (`htav calibrate`) and kept in the checkpoint's config, where earlier ones weigh the mean itself, too;
+numpy alone, for the query path.
 """
 
 import numpy as np
@@ -32,19 +33,19 @@ def by_chance(usual: Vector, median: Vector, scored: Vector) -> Vector:
     return level
 
 
-def weigh(config: ConfidenceConfig, scores: NDArray[np.floating], chance: Vector | float) -> Vector:
-    """The evidence for fused scores, given what scores by chance: log-odds, once it is calibrated."""
-    exact = np.asarray(scores, np.float64)
+def weigh(config: ConfidenceConfig, means: NDArray[np.floating], chance: Vector | float) -> Vector:
+    """The evidence for means, given what the query has by chance: log-odds, once it is calibrated."""
+    exact = np.asarray(means, np.float64)
     found: Vector = config.bias + config.score * exact + config.above * (exact - chance)
     return found
 
 
-def evidence(config: ConfidenceConfig, query: NDArray[np.floating], scores: NDArray[np.floating]) -> Vector:
-    """The evidence [M] for one query's [d] fused scores [M] of all videos that the search scored."""
-    if not len(scores):
+def evidence(config: ConfidenceConfig, query: NDArray[np.floating], means: NDArray[np.floating]) -> Vector:
+    """The evidence [M] for one query's [d] means [M] of all videos that the search scored."""
+    if not len(means):
         return np.zeros(0)
-    median, scored = np.array([np.median(scores)]), np.array([float(len(scores))])
-    return weigh(config, scores, by_chance(usual_score(config, query[None]), median, scored))
+    median, scored = np.array([np.median(means)]), np.array([float(len(means))])
+    return weigh(config, means, by_chance(usual_score(config, query[None]), median, scored))
 
 
 def band(config: ConfidenceConfig, value: float) -> str:

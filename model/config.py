@@ -92,9 +92,9 @@ class AudioConfig:
 class ConfidenceConfig:
     """Calibrated lower bounds of the evidence for each band (DESIGN section 6).
 
-    Evidence is `bias + score * s + above * (s - c)` of a fused score s, where c is what the query t scores by chance:
+    Evidence is `bias + score * s + above * (s - c)` of a mean s of cosines, where c is what the query t has by chance:
     the median of what the search scored, and usual[0] + usual[1:] . t / |t| where that is little (`model.confidence`).
-    Uncalibrated it is the score itself.
+    Uncalibrated it is the mean itself.
     """
 
     high: float = 0.6
@@ -111,7 +111,8 @@ class RetrieverConfig:
     """The whole. `wide` is the hidden width of the frame summary and of the coarse query for pictures; 0: neither.
 
     `gist` is 1 where RoBERTa's mean state adds to that query, too, `spelling` where words are found by their letters;
-    `listing` is the hidden width of what is added for the shortlist alone (it needs `gist`).
+    `listing` is the hidden width of what is added for the shortlist alone, `glance` that of what compares a clip and a
+    query as a whole (both need `gist`, this `wide`, too).
     """
 
     preset: str
@@ -124,6 +125,7 @@ class RetrieverConfig:
     gist: int = 0
     listing: int = 0
     spelling: int = 0
+    glance: int = 0
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
 
     @property
@@ -143,8 +145,9 @@ class RetrieverConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "RetrieverConfig":
         config: RetrieverConfig = _build(cls, values, "config")
-        if config.listing and not config.gist:
-            raise ConfigError("config.listing needs config.gist.", _RESTORE)
+        for part, needed in (("listing", "gist"), ("glance", "gist"), ("glance", "wide")):
+            if getattr(config, part) and not getattr(config, needed):
+                raise ConfigError(f"config.{part} needs config.{needed}.", _RESTORE)
         return config
 
     def to_json(self) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def _relevance(
         times, step = np.unique(token_set.video_times, return_inverse=True)
         by_step = torch.full((len(weights), len(times)), -1.0)
         by_step = by_step.scatter_reduce(1, torch.from_numpy(step).expand(len(weights), -1), cosine, "amax")
-        curves.append((times, (weights @ by_step).numpy(), float(pairs.video[0, place])))
+        curves.append((times, (weights @ by_step).numpy(), _pictures(pairs, clips, place)))
     if pairs.audio_block is not None and bool(clips.audio_mask[place].any()):
         query = F.normalize(head.audio_text.query(text.tokens[0]), dim=-1)
         cosine = query @ F.normalize(clips.audio[place, :A], dim=-1).T  # [N, A]
@@ -82,6 +82,12 @@ def _relevance(
         heard = (weights.unsqueeze(1) * share * cosine.clamp(min=0.0)).sum(dim=0)
         curves.append((token_set.audio_times, heard.numpy(), float(pairs.audio[0, place])))
     return _mixed(curves)
+
+
+def _pictures(pairs: PairScores, clips: ClipTokens, place: int) -> float:
+    """The mean of the cosines that the pictures' score sums, which is on one scale with the sound's."""
+    share = 0.0 if pairs.coarse_share is None else float(pairs.coarse_share[0, 0])
+    return float(pairs.video[0, place]) / (1.0 + share * bool(clips.glance[place].any()))
 
 
 def said_seconds(places: tuple[int, int], token_set: TokenSet, each: int) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Fusion, Eqs 14, 15 and 5: `E_final = E_VT + g E_AT`, a CLS query over it, `score = cos(e_CLS, t)`."""
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,15 +15,19 @@ from model.attention import (
     VideoTextAttention,
 )
 from model.clip_tokens import ClipTokens
+from model.coarse import CoarseScores
 from model.text import TextEncoding
+
+LIFTS: Final = 2  # times that a score is led by what is heard; chosen on val (docs/training-log.md)
 
 
 class PairScores(NamedTuple):
-    """Cosines of B queries with C clips, each [B, C], and what they were made from."""
+    """Scores of B queries with C clips, each [B, C] and from -1 to 1, and what they were made from."""
 
     fused: Tensor
     video: Tensor
     audio: Tensor
+    mean: Tensor  # of the cosines that `fused` sums, led but once by what is heard: what confidence is made of
     video_block: VideoAttended
     audio_block: AlignedAudio | None  # None when no clip has sound
     gate: Tensor  # [B, N] the modality gate g
@@ -31,25 +35,32 @@ class PairScores(NamedTuple):
     coarse_share: Tensor | None = None  # [B, 1] what part of the scores the coarse vectors have, 0 to 1
     led: Tensor | None = None  # [B, C] how far the order of a query's events leads each score, -1 to 1
     spelled_share: Tensor | None = None  # [B, 1] how far words heard letter by letter may lift the scores, 0 to 1
-    lift: Tensor | None = None  # [B, C] how far they do lift each score, 0 to 1
+    lift: Tensor | None = None  # [B, C] how far they do, once, 0 to 1
 
-    def summed(self, fused: Tensor, video: Tensor, audio: Tensor, share: Tensor) -> "PairScores":
-        """Late sum with other scores [B, C] that have this share [B, 1]."""
-        both = zip((self.fused, self.video, self.audio), (fused, video, audio), strict=True)
-        fused, video, audio = ((1.0 - share) * own + share * other for own, other in both)
-        return self._replace(fused=fused, video=video, audio=audio)
+    def summed(self, coarse: CoarseScores, share: Tensor) -> "PairScores":
+        """Late sum with the coarse vectors' scores, which have this share [B, 1]; with glances it might pass 1."""
+        both = zip((self.fused, self.video, self.audio), (coarse.both, coarse.video, coarse.audio), strict=True)
+        sums = [(1.0 - share) * own + share * other for own, other in both]
+        mean = sums[0] / (1.0 - share + share * coarse.weight)
+        fused, video, audio = (score.clamp(-1.0, 1.0) for score in sums)
+        return self._replace(fused=fused, video=video, audio=audio, mean=mean, coarse_share=share)
 
     def ordered(self, video: Tensor, audio: Tensor, both: Tensor) -> "PairScores":
         """Scores led towards 1 as far as events happen in order [B, C], towards -1 as far as they do not."""
-        pairs = ((self.fused, both), (self.video, video), (self.audio, audio))
-        fused, video, audio = (score + order - order.abs() * score for score, order in pairs)
-        return self._replace(fused=fused, video=video, audio=audio, led=both)
+        pairs = ((self.fused, both), (self.video, video), (self.audio, audio), (self.mean, both))
+        fused, video, audio, mean = (score + order - order.abs() * score for score, order in pairs)
+        return self._replace(fused=fused, video=video, audio=audio, mean=mean, led=both)
 
     def lifted(self, heard: Tensor, share: Tensor) -> "PairScores":
-        """Scores led towards 1 by what is heard [B, C], 0 to 1, by a share [B, 1]; without sound they stay."""
+        """Scores led towards 1 by what is heard [B, C], 0 to 1, by a share [B, 1]; without sound they stay.
+
+        What a score lacks of 1 shrinks that many times, so that what is heard faintly outweighs chance among pictures.
+        """
         lift = share * heard
-        fused, audio = (score + lift * (1.0 - score) for score in (self.fused, self.audio))
-        return self._replace(fused=fused, audio=audio, spelled_share=share, lift=lift)
+        led = 1.0 - (1.0 - lift) ** LIFTS
+        fused, audio = (score + led * (1.0 - score) for score in (self.fused, self.audio))
+        mean = self.mean + lift * (1.0 - self.mean)
+        return self._replace(fused=fused, audio=audio, mean=mean, spelled_share=share, lift=lift)
 
 
 class FusionHead(nn.Module):
@@ -84,11 +95,12 @@ class FusionHead(nn.Module):
         video_score = self.score([seen], text)
         if not bool(clips.audio_mask.any()):
             nothing = torch.zeros_like(video_score)
-            return PairScores(video_score, video_score, nothing, video, None, gate, self.token_weights(text))
+            scores = (video_score, video_score, nothing, video_score)
+            return PairScores(*scores, video, None, gate, self.token_weights(text))
         audio = self.audio_text(text.tokens, text.mask, text.pooled, clips)
         heard = (audio.output, gate)
         fused, audio_score = self.score([seen, heard], text), self.score([heard], text)
-        return PairScores(fused, video_score, audio_score, video, audio, gate, self.token_weights(text))
+        return PairScores(fused, video_score, audio_score, fused, video, audio, gate, self.token_weights(text))
 
     def token_weights(self, text: TextEncoding) -> Tensor:
         """[B, N], rows sum to 1 over the valid tokens."""

@@ -5,11 +5,10 @@ Scores use the other two parts, so this one is free to learn which clips the who
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.text import TextEncoding
-from model.wide import NormedWideLayers
+from model.wide import NormedWideLayers, unit
 
 
 class Listing(nn.Module):
@@ -46,8 +45,3 @@ def told(text: TextEncoding) -> Tensor:
     events = [nothing if event is None else event.pooled[[0, -1]].flatten() for event in text.events]
     ordered = torch.stack(events or [nothing] * len(text.pooled))
     return torch.cat([text.pooled, text.gist, ordered], dim=-1)
-
-
-def unit(x: Tensor) -> Tensor:
-    """x / |x| along the last axis, exactly 0 for 0."""
-    return F.normalize(x, dim=-1, eps=1e-6)

@@ -33,6 +33,7 @@ class LossWeights:
     fused: float = 1.0
     coarse: float = 0.5
     coarse_alone: float = 0.25  # the coarse vector of one modality by itself
+    glance: float = 0.0  # pictures as a whole, by themselves
     distil: float = 0.5
     words: float = 0.5  # late interaction of each block by itself
     alone: float = 0.25  # the head on one modality by itself
@@ -55,7 +56,7 @@ class LossWeights:
     @property
     def only_ctc(self) -> bool:
         """Whether speech alone is taught, which needs no text encoder and no pairs."""
-        return self.only_coarse and self.coarse == self.coarse_alone == self.cross_clr == 0
+        return self.only_coarse and self.coarse == self.coarse_alone == self.glance == self.cross_clr == 0
 
 
 class RetrievalLoss(nn.Module):
@@ -132,6 +133,9 @@ class RetrievalLoss(nn.Module):
         alone, (seen, heard) = coarse.compare(text, clips), senses(batch)
         if bool(clips.video_mask.any()):
             parts["coarse_seen"] = weights.coarse_alone * of_one_sense(scale * alone.video, seen, clips.video_mask)
+            if weights.glance > 0:
+                whole = of_one_sense(scale * coarse.glances(text, clips), seen, clips.video_mask)
+                parts["glance"] = weights.glance * whole
         if bool(clips.audio_mask.any()):
             parts["coarse_heard"] = weights.coarse_alone * of_one_sense(scale * alone.audio, heard, clips.audio_mask)
         return logits, parts
@@ -181,7 +185,7 @@ def encode_batch(
     C, width = batch.positives.shape[1], retriever.config.width
     device = retriever.coarse.logit_scale.device
     empty = torch.zeros(C, 1, dtype=torch.bool, device=device)
-    video, video_mask = torch.zeros(C, 1, width, device=device), empty
+    video, video_mask, glance = torch.zeros(C, 1, width, device=device), empty, torch.zeros(C, width, device=device)
     levels = torch.zeros(C, 1, dtype=torch.long, device=device)
     places = torch.zeros(C, 1, device=device)
     if batch.frames is None and batch.video_features is None and batch.waveforms is None:
@@ -193,9 +197,12 @@ def encode_batch(
         encoded = retriever.video(drop_channels(maps, channel_drop) if channel_drop else maps)
         video, video_mask = encoded.tokens, torch.ones_like(encoded.tokens[..., 0], dtype=torch.bool)
         levels = encoded.levels.expand(C, -1)
+        glance = glance if encoded.glance is None else encoded.glance
         places = ((encoded.steps + 0.5) / (encoded.steps.max() + 1)).expand(C, -1)
     unknown = torch.full((C,), torch.nan, device=device)
-    clips = ClipTokens(video, video_mask, levels, places, torch.zeros(C, 1, width, device=device), empty, unknown)
+    clips = ClipTokens(
+        video, video_mask, levels, places, torch.zeros(C, 1, width, device=device), empty, unknown, glance
+    )
     if batch.waveforms is None:
         return clips, None
     sound: AudioTokens = retriever.audio(batch.waveforms)

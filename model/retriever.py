@@ -32,11 +32,12 @@ SAID = 0.1  # lifted by more than this, a clip is found by what is said in it
 
 
 class Scores(NamedTuple):
-    """Cosines of one query with C clips, each [C]; a modality that a clip lacks is NaN."""
+    """Scores of one query with C clips, each [C], from -1 to 1; a modality that a clip lacks is NaN."""
 
     fused: Float32
     video: Float32
     audio: Float32
+    mean: Float32  # of the cosines that `fused` sums: what confidence is made of
 
 
 class Retriever(nn.Module, ModelHubMixin):
@@ -48,7 +49,7 @@ class Retriever(nn.Module, ModelHubMixin):
         self.query_only = query_only
         self.text = TextEncoder(config.text, config.width, tokenizer)
         self.fusion = FusionHead(config.width, len(config.video.channels), config.dtw_gamma)
-        self.coarse = CoarseEncoder(config.width, config.wide, config.gist_width, config.listing)
+        self.coarse = CoarseEncoder(config.width, config.wide, config.gist_width, config.listing, config.glance)
         self.late = QueryShare(config.width, start=0.27) if config.wide else None
         self.spelling = Spelling(config.width) if config.spelling else None
         self.cells = sum(rows * columns for rows, columns in config.video.grids)
@@ -58,7 +59,7 @@ class Retriever(nn.Module, ModelHubMixin):
             from model.audio import AudioEncoder
             from model.video import VideoEncoder
 
-            self.video = VideoEncoder(config.video, config.width, config.wide)
+            self.video = VideoEncoder(config.video, config.width, config.wide, config.glance)
             self.audio = AudioEncoder(config.audio, config.width)
 
     # ---- checkpoints -------------------------------------------------------------------------------------------------
@@ -204,7 +205,7 @@ class Retriever(nn.Module, ModelHubMixin):
         pairs: PairScores = self.fusion(text, clips)
         if self.late is not None:
             share = self.late(text.pooled) * text.mask.any(dim=1, keepdim=True)
-            pairs = pairs.summed(*self.coarse.compare(text, clips), share)._replace(coarse_share=share)
+            pairs = pairs.summed(self.coarse.compare(text, clips, glance=True), share)
         if any(text.events):
             pairs = pairs.ordered(*event_order(self.fusion, self.coarse, text, clips))
         if letters and self.spelling is not None and bool(clips.audio_mask.any()):
@@ -218,11 +219,11 @@ class Retriever(nn.Module, ModelHubMixin):
         """The full fusion of query `row` with each clip. A clip with none of the modalities asked for scores 0."""
         if not token_sets:
             nothing = np.zeros(0, np.float32)
-            return Scores(nothing, nothing, nothing)
+            return Scores(nothing, nothing, nothing, nothing)
         clips = self.collate(token_sets).only(modalities)
         pairs = self.pair_scores(text.row(row), clips)
         seen, heard = clips.video_mask.any(dim=1), clips.audio_mask.any(dim=1)
-        return Scores(_array(pairs.fused), _array(pairs.video, seen), _array(pairs.audio, heard))
+        return Scores(_array(pairs.fused), _array(pairs.video, seen), _array(pairs.audio, heard), _array(pairs.mean))
 
     @torch.inference_mode()
     def relevance(
@@ -268,10 +269,13 @@ class Retriever(nn.Module, ModelHubMixin):
             (heard_as,) = self.spelling.readings(clip)
         return explain(self.pair_scores(query, clip), query, token_set, heard_as)
 
-    def confidences(self, text: TextEncoding, row: int, scores: Sequence[float]) -> list[str]:
-        """The calibrated band, high to none, of each of the fused scores [M], all that a search by query `row` has."""
-        found = evidence(self.config.confidence, text.pooled[row].float().numpy(), np.asarray(scores))
-        return [band(self.config.confidence, value) for value in found.tolist()]
+    def confidences(self, text: TextEncoding, row: int, means: Sequence[float]) -> list[str]:
+        """The calibrated band, high to none, of each result of query `row` by its mean [M], all that a search has.
+
+        They come best first: none is surer than one before it.
+        """
+        found = evidence(self.config.confidence, text.pooled[row].float().numpy(), np.asarray(means))
+        return [band(self.config.confidence, value) for value in np.minimum.accumulate(found).tolist()]
 
 
 def _array(scores: Tensor, present: Tensor | None = None) -> Float32:

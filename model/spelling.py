@@ -2,7 +2,8 @@
 
 Attention knows no such word; its letters can be heard all the same. Sound tokens are read as letters (CTC, Graves et
 al. 2006), and the query's letters are laid over them in order (`model.letters`). How well that goes lifts the fusion's
-score s to `s + share heard (1 - s)`, the share set by the query: who says just these words is found whatever is seen.
+score s to `1 - (1 - s) (1 - share heard)^2`, the share set by the query: who says just these words is found whatever
+is seen.
 """
 
 from itertools import compress

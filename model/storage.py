@@ -1,34 +1,41 @@
-"""How weights are kept on disk: fp16, but the rows of word embeddings as int8 with a scale each.
+"""How weights are kept on disk: fp16, but word embeddings and wide layers as int8 rows with a scale each.
 
-Saving what was loaded gives the same numbers again (where a row's largest number is above 0.01).
+Saving what was loaded gives the same numbers again (where a row's largest number is above 0.01), but for wide layers of
+checkpoints from before there was a glance, which had them in fp16.
 """
+
+import re
+from typing import Final
 
 import torch
 from torch import Tensor
 
-BY_ROWS = "text.embeddings.word_embeddings.weight"
-SCALES = f"{BY_ROWS}.scale"
+BY_ROWS: Final = re.compile(
+    r"text\.embeddings\.word_embeddings\.weight|(coarse\.(gist|widened|glance)|video\.glance)\.(wide|out)\.weight"
+)
+SCALE: Final = ".scale"  # after a weight's name
 _LARGEST = 127
 
 
 def narrowed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A network's weights as they are stored."""
     stored = {name: _half(value) for name, value in state.items()}
-    if BY_ROWS in state:
-        rows = state[BY_ROWS].detach().float()
+    for name in filter(BY_ROWS.fullmatch, state):
+        rows = state[name].detach().float()
         scale = (rows.abs().amax(dim=1) / _LARGEST).half().float()
         divisor = torch.where(scale > 0, scale, 1.0).unsqueeze(1)
-        stored[BY_ROWS] = (rows / divisor).round().clamp(-_LARGEST, _LARGEST).to(torch.int8)
-        stored[SCALES] = scale.half()
+        stored[name] = (rows / divisor).round().clamp(-_LARGEST, _LARGEST).to(torch.int8)
+        stored[name + SCALE] = scale.half()
     return stored
 
 
 def widened(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Stored weights in fp32; of a checkpoint without scales word embeddings are fp16 like the rest."""
+    """Stored weights in fp32; what a checkpoint has no scales for is fp16 like the rest."""
     state = {name: value.float() if value.is_floating_point() else value for name, value in stored.items()}
-    scale = state.pop(SCALES, None)
-    if scale is not None:
-        state[BY_ROWS] = state[BY_ROWS].float() * scale.unsqueeze(1)
+    for name in filter(BY_ROWS.fullmatch, stored):
+        scale = state.pop(name + SCALE, None)
+        if scale is not None:
+            state[name] = state[name].float() * scale.unsqueeze(1)
     return state
 
 

@@ -2,12 +2,12 @@
 
 A *token set* keeps each token as int8 with one scale a token (DESIGN section 1). Record layout, little endian:
 `V, A, d` and a version as uint16, then video tokens, audio tokens (int8), scales and times (float32), levels (uint8),
-`chance` (float32).
+`chance` (float32), and, where the clip has one, `glance` (float16).
 """
 
 import math
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ _HEADER = struct.Struct("<4H")
 _CHANCE = struct.Struct("<f")
 
 Int8 = NDArray[np.int8]
+Float16 = NDArray[np.float16]
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
 
@@ -29,7 +30,8 @@ class TokenSet:
     video [V, d] and audio [A, d] are int8; multiplied by `video_scale` [V] and `audio_scale` [A] they are the tokens.
     `video_times` [V] and `audio_times` [A] are seconds from the start of the file; `video_levels` [V] is the pyramid
     level. V or A is 0 where the clip has no pictures or no sound. `chance` is what words cost that are not said in it
-    (`model.chance`), NaN where that is not known or nothing is heard.
+    (`model.chance`), NaN where that is not known or nothing is heard. `glance` [d] is what its pictures show as a whole
+    (`ClipGlance`), [0] where there is none.
     """
 
     video: Int8
@@ -40,6 +42,7 @@ class TokenSet:
     audio_scale: Float32
     audio_times: Float32
     chance: float = math.nan
+    glance: Float16 = field(default_factory=lambda: np.zeros(0, np.float16))
 
     def only(self, modalities: tuple[str, ...]) -> "TokenSet":
         """The same clip without the tokens of the modalities not named."""
@@ -54,6 +57,7 @@ class TokenSet:
             audio=self.audio[:A],
             audio_scale=self.audio_scale[:A],
             audio_times=self.audio_times[:A],
+            glance=self.glance if "video" in modalities else self.glance[:0],
         )
 
     def to_bytes(self) -> bytes:
@@ -61,6 +65,8 @@ class TokenSet:
         A, audio_d = self.audio.shape
         if audio_d != d:
             raise ValueError(f"video tokens have width {d}, audio tokens {audio_d}")
+        if self.glance.dtype != np.float16 or len(self.glance) not in (0, d):
+            raise ValueError(f"a glance is {d} numbers of float16 or none, not {len(self.glance)} {self.glance.dtype}")
         parts: list[NDArray[Any]] = [
             self.video,
             self.audio,
@@ -71,7 +77,7 @@ class TokenSet:
             self.video_levels,
         ]
         arrays = b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
-        return _HEADER.pack(V, A, d, TOKEN_FORMAT) + arrays + _CHANCE.pack(self.chance)
+        return _HEADER.pack(V, A, d, TOKEN_FORMAT) + arrays + _CHANCE.pack(self.chance) + self.glance.tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview) -> "TokenSet":
@@ -81,9 +87,12 @@ class TokenSet:
         V, A, d, version = _HEADER.unpack_from(data)
         if version != TOKEN_FORMAT:
             raise ValueError(f"token format {version} is not {TOKEN_FORMAT}")
-        expected = _HEADER.size + (V + A) * (d + 8) + V + _CHANCE.size
-        if len(data) != expected:
-            raise ValueError(f"a token record of {V} + {A} tokens has {expected} bytes, got {len(data)}")
+        plain = _HEADER.size + (V + A) * (d + 8) + V + _CHANCE.size
+        with_glance = plain + d * np.dtype(np.float16).itemsize
+        if len(data) not in (plain, with_glance):
+            raise ValueError(
+                f"a token record of {V} + {A} tokens has {plain} bytes, with a glance {with_glance}, got {len(data)}"
+            )
         offset = _HEADER.size
 
         def take(dtype: type[np.generic], *shape: int) -> NDArray[Any]:
@@ -98,7 +107,8 @@ class TokenSet:
         audio_scale, audio_times = take(np.float32, A), take(np.float32, A)
         levels = take(np.uint8, V)
         (chance,) = _CHANCE.unpack_from(data, offset)
-        return cls(video, video_scale, video_times, levels, audio, audio_scale, audio_times, chance)
+        glance = np.frombuffer(data, np.float16, offset=offset + _CHANCE.size)
+        return cls(video, video_scale, video_times, levels, audio, audio_scale, audio_times, chance, glance)
 
 
 def quantise(tokens: Float32) -> tuple[Int8, Float32]:

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from model.config import VideoConfig
 from model.time_code import sinusoid
 from model.transforms import normalise_frames
-from model.video_blocks import FeaturePyramid, FrameSummary, swin_block
+from model.video_blocks import ClipGlance, FeaturePyramid, FrameSummary, swin_block
 
 
 class VideoTokens(NamedTuple):
     tokens: Tensor  # [C, V, d]
     levels: Tensor  # [V] pyramid level of each token, 0 the finest
     steps: Tensor  # [V] time step of each token
+    glance: Tensor | None  # [C, d] the clip as a whole, of length 1; None where the network has no glance
 
 
 class FrameTrunk(nn.Module):
@@ -72,7 +73,7 @@ class SwinTrunk(nn.Module):
 class VideoEncoder(nn.Module):
     """Frames to video tokens [C, V, d]; V = time steps x cells, equal for all clips of equally many frames."""
 
-    def __init__(self, config: VideoConfig, width: int, wide: int = 0) -> None:
+    def __init__(self, config: VideoConfig, width: int, wide: int = 0, glance: int = 0) -> None:
         super().__init__()
         self.config = config
         swin = config.backbone.startswith("swin3d")
@@ -83,6 +84,7 @@ class VideoEncoder(nn.Module):
         self.blocks = nn.ModuleList(swin_block(config, width, index) for index in range(config.swin_blocks))
         self.pyramid = FeaturePyramid(len(config.channels), width)
         self.summary = FrameSummary(config.channels, wide, width) if wide else None
+        self.glance = ClipGlance(config.channels, glance, width) if glance else None
         cells = sum(rows * columns for rows, columns in config.grids)
         self.cell_code = nn.Parameter(torch.randn(cells, width) * 0.02)
         self.time_code = nn.Linear(width, width, bias=False)
@@ -123,7 +125,8 @@ class VideoEncoder(nn.Module):
         tokens = torch.cat(pooled, dim=2) + self.cell_code  # [C, T, cells, d]
         places = (torch.arange(T, device=tokens.device) + 0.5) / T
         tokens = tokens + self.time_code(sinusoid(places, tokens.shape[-1])).unsqueeze(1)
-        return VideoTokens(self.norm(tokens).flatten(1, 2), *self.layout(T, tokens.device))
+        glance = None if self.glance is None else self.glance(maps)
+        return VideoTokens(self.norm(tokens).flatten(1, 2), *self.layout(T, tokens.device), glance)
 
     def layout(self, steps: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
         """Levels [V] and time steps [V] of the tokens of a clip with `steps` time steps."""

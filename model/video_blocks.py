@@ -1,11 +1,11 @@
-"""What the video encoder is made of beside its trunk: Video Swin blocks, the feature pyramid, the frame summary."""
+"""What the video encoder is made of beside its trunk: Video Swin blocks, the pyramid, a frame and a clip whole."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import VideoConfig
-from model.wide import WideLayers
+from model.wide import WideLayers, unit
 
 
 class FeaturePyramid(nn.Module):
@@ -40,6 +40,22 @@ class FrameSummary(WideLayers):
         """From maps [C, T, channels, rows, columns], a level."""
         levels = [norm(level.mean(dim=(3, 4))) for norm, level in zip(self.norms, maps, strict=True)]
         return self.added(torch.cat(levels, dim=-1))
+
+
+class ClipGlance(FrameSummary):
+    """A clip as a whole, a unit vector [C, d]: its maps averaged over places and time, then two wide layers of its own.
+
+    It is compared with a query as a whole, beside the tokens, and taught by itself (`htav train --loss glance=1`): it
+    finds fewer photographs and errs otherwise, so the sum finds more (ADR 19).
+    """
+
+    def __init__(self, channels: tuple[int, ...], hidden: int, width: int) -> None:
+        super().__init__(channels, hidden, width)
+        nn.init.normal_(self.out.weight, std=hidden**-0.5)  # the query's are zero: untaught it adds nothing
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """From maps [C, T, channels, rows, columns], a level."""
+        return unit(super().forward([level.mean(dim=1, keepdim=True) for level in maps]).squeeze(1))
 
 
 def swin_block(config: VideoConfig, width: int, index: int) -> nn.Module:

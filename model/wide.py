@@ -31,3 +31,8 @@ class NormedWideLayers(WideLayers):
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] to [..., width]."""
         return self.added(self.norm(x))
+
+
+def unit(x: Tensor) -> Tensor:
+    """x / |x| along the last axis, exactly 0 for 0."""
+    return F.normalize(x, dim=-1, eps=1e-6)

@@ -101,7 +101,7 @@ class SearchResult(BaseModel):
     video_id: UUID
     title: str
     uri: str
-    score: float = Field(description="Cosine of the best clip, from -1 to 1")
+    score: float = Field(description="Of the best clip, from -1 to 1: for order, not for judging; see confidence")
     confidence: Band
     modality_scores: ModalityScores
     moments: list[Moment]

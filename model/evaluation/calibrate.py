@@ -22,7 +22,7 @@ from model.confidence import by_chance, evidence, unit, usual_score, weigh
 from model.config import ConfidenceConfig
 from model.data.examples import Failure
 from model.data.manifest import load_manifest
-from model.evaluation.evaluate import EvaluationError, Float32, Progress, item_scores, score_queries, silent
+from model.evaluation.evaluate import EvaluationError, Progress, QueryScores, score_queries, silent
 from model.evaluation.gallery import encode_gallery
 from model.evaluation.queries import Query, gather_queries
 from model.evaluation.reliability import calibration_error, draw_reliability
@@ -134,13 +134,11 @@ def outcomes(
     by_clip = score_queries(retriever, asked, encoded, everything, progress)
     found = []
     for row, (query, clip_scores) in enumerate(zip(asked, by_clip, strict=True)):
-        by_item = item_scores(clip_scores, encoded.item_of, len(items))
-        first, best = int(by_item.argmax()), _best(by_item)
-        by_item[list(query.relevant)] = -np.inf
-        without = _best(by_item)
+        ranked, means = ranking(clip_scores, encoded.item_of)
+        best, without = means[:SCORED], means[~np.isin(ranked, list(query.relevant))][:SCORED]
         if len(without):
             found.append(
-                (row, np.median(best), len(best), best[0], first in query.relevant)
+                (row, np.median(best), len(best), best[0], ranked[0] in query.relevant)
                 + (without[0], np.median(without), len(without))
             )
     rows, median, scored, score, right, *absent = np.asarray(found, np.float64).reshape(-1, 8).T
@@ -149,10 +147,15 @@ def outcomes(
     return Outcomes(vectors, median, scored, score, right.astype(bool), *absent)
 
 
-def _best(by_item: Float32) -> Scores:
-    """The scores that a search would have: the best hundred, best first; items without a score are left out."""
-    scores = by_item[np.isfinite(by_item)]
-    return -np.sort(-scores.astype(np.float64))[:SCORED]
+def ranking(scores: QueryScores, item_of: NDArray[np.int64]) -> tuple[NDArray[np.int64], Scores]:
+    """The items as a search would rank them, best first, and the mean of each one's best clip.
+
+    By one query's scores of C clips and the items that these belong to, [C].
+    """
+    order = np.argsort(-scores.fused, kind="stable")
+    _, firsts = np.unique(item_of[order], return_index=True)
+    best = order[np.sort(firsts)]
+    return item_of[best], scores.mean[best].astype(np.float64)
 
 
 def nothing_found(
@@ -164,18 +167,19 @@ def nothing_found(
     asked = [Query(text, (), frozenset(), frozenset()) for text in texts]
     by_clip = score_queries(retriever, asked, encoded, [np.arange(len(encoded.clips))] * len(asked), progress)
     vectors = retriever.encode_text(list(texts)).pooled.double().numpy()
-    best = [_best(item_scores(scores, encoded.item_of, len(items))) for scores in by_clip]
-    return np.asarray([evidence(bands, query, scores)[0] for query, scores in zip(vectors, best, strict=True)])
+    best = [ranking(scores, encoded.item_of)[1][:SCORED] for scores in by_clip]
+    return np.asarray([evidence(bands, query, means)[0] for query, means in zip(vectors, best, strict=True)])
 
 
 def fit(found: Outcomes) -> ConfidenceConfig:
     """Evidence and bands for these outcomes. Each band is at least as high as the one below it."""
     plain = dataclasses.replace(ConfidenceConfig(), usual=_usual(found))
-    above = [score - chance for score, chance in zip((found.score, found.absent), found.chance(plain), strict=True)]
-    features = np.stack([np.concatenate([found.score, found.absent]), np.concatenate(above)], axis=1)
+    above = np.concatenate([found.score, found.absent]) - np.concatenate(found.chance(plain))
     truth = np.concatenate([found.right, np.zeros_like(found.right)])
-    bias, score, height = logistic(features, truth)
-    weights = dataclasses.replace(plain, bias=bias, score=score, above=height)
+    # The mean itself has no weight: it is higher among photographs than among films, where pictures have a part of it,
+    # so that the weight which the queries for photographs would give it lets nonsense pass among films.
+    bias, height = logistic(above, truth)
+    weights = dataclasses.replace(plain, bias=bias, score=0.0, above=max(height, 0.0))  # more is never less sure
     first, without = found.weighed(weights)
     high, medium, low = choose(first, found.right, without)
     return dataclasses.replace(weights, high=high, medium=medium, low=low)
@@ -191,17 +195,17 @@ def _usual(found: Outcomes) -> tuple[float, ...]:
     return tuple(round(float(value), 6) for value in (middle - centre @ weights, *weights))
 
 
-def logistic(features: Scores, truth: Truth) -> tuple[float, float, float]:
-    """Bias and two weights of a logistic regression of `truth` [M] on features [M, 2], by Newton's method."""
-    design = np.column_stack([np.ones(len(features)), features])
-    weights = np.zeros(3)
+def logistic(feature: Scores, truth: Truth) -> tuple[float, float]:
+    """Bias and weight of a logistic regression of `truth` [M] on a feature [M], by Newton's method."""
+    design = np.column_stack([np.ones(len(feature)), feature])
+    weights = np.zeros(2)
     for _ in range(NEWTON_STEPS):
         chance = 1.0 / (1.0 + np.exp(-np.clip(design @ weights, -30, 30)))
         gradient = design.T @ (truth - chance) - 1e-3 * weights
-        curvature = (design * (chance * (1.0 - chance))[:, None]).T @ design + 1e-3 * np.eye(3)
+        curvature = (design * (chance * (1.0 - chance))[:, None]).T @ design + 1e-3 * np.eye(2)
         weights = weights + np.linalg.solve(curvature, gradient)
-    bias, score, above = (round(float(value), 6) for value in weights)
-    return bias, score, above
+    bias, weight = (round(float(value), 6) for value in weights)
+    return bias, weight
 
 
 def choose(first: Scores, right: Truth, absent: Scores) -> tuple[float, float, float]:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -34,6 +34,13 @@ Rows = NDArray[np.int64]
 Mode = Literal["exhaustive", "service", "compare"]
 Modalities = Literal["video", "audio", "both"]
 Progress = Callable[[str, int, int], None]
+
+
+class QueryScores(NamedTuple):
+    """What one query scores with each of C clips, [C], and the means that confidence is made of, [C]."""
+
+    fused: Float32
+    mean: Float32
 
 
 class Shortlister(Protocol):
@@ -136,7 +143,7 @@ def _scores(
     if request.mode != "exhaustive" and shortlister is not None:
         listed = _shortlists(retriever, queries, encoded, among, shortlister, request.scored)
         among = listed if request.mode == "service" else among
-    by_clip = score_queries(retriever, queries, encoded, among, progress, request.scored)
+    by_clip = [found.fused for found in score_queries(retriever, queries, encoded, among, progress, request.scored)]
     scores = [item_scores(clip_scores, encoded.item_of, len(items)) for clip_scores in by_clip]
     if request.mode != "compare" or listed is None:
         return scores, None
@@ -242,12 +249,12 @@ def score_queries(
     modalities: tuple[str, ...] = BOTH,
     *,
     letters: bool = True,
-) -> list[Float32]:
-    """For each query the fused score of every clip [C]; -inf for the clips it is not scored against.
+) -> list[QueryScores]:
+    """For each query its scores of every clip; -inf for the clips that it is not scored against.
 
     Without `letters` no score is lifted by words that are found letter by letter.
     """
-    scores = [np.full(len(encoded.clips), -np.inf, np.float32) for _ in queries]
+    fused, mean = ([np.full(len(encoded.clips), -np.inf, np.float32) for _ in queries] for _ in range(2))
     together: dict[bytes, list[int]] = defaultdict(list)
     for number, rows in enumerate(among):
         together[rows.tobytes()].append(number)
@@ -260,12 +267,13 @@ def score_queries(
             block = rows[start : start + CLIP_BATCH]
             clips = retriever.collate([encoded.clips[row] for row in block]).only(modalities)
             for batch, text in texts:
-                fused = retriever.pair_scores(text, clips, letters=letters).fused.float().cpu().numpy()
+                found = retriever.pair_scores(text, clips, letters=letters)
                 for place, number in enumerate(batch):
-                    scores[number][block] = fused[place]
+                    fused[number][block] = found.fused[place].float().cpu().numpy()
+                    mean[number][block] = found.mean[place].float().cpu().numpy()
                 done += len(batch) * len(block)
                 progress("score the queries", done, pairs)
-    return scores
+    return [QueryScores(*both) for both in zip(fused, mean, strict=True)]
 
 
 def item_scores(clip_scores: Float32, item_of: Rows, items: int) -> Float32:

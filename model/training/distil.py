@@ -166,7 +166,7 @@ def scored(
         scores = _kept(path, (len(asked), len(clips)))
         if scores is None:
             rows = score_queries(teacher, asked, encoded, [clips] * len(asked), letters=False)
-            scores = np.stack(rows)[:, clips]
+            scores = np.stack([row.fused[clips] for row in rows])
             np.save(content := io.BytesIO(), scores)
             replace_bytes(path, content.getvalue())
         yield Block(places, clips, scores)

@@ -25,6 +25,9 @@ HTAV: Final = (sys.executable, "-m", "model.cli")
 ONLY_SPELLING: Final = "fused=0,coarse=0,coarse_alone=0,words=0,alone=0,monotone=0,distil=0,hardest=0"
 TIMED_SPELLING: Final = f"{ONLY_SPELLING},timed=1"
 ONLY_SEEN_WHOLE: Final = "coarse_alone=1,fused=0,coarse=0,words=0,alone=0,monotone=0,ctc=0,distil=0,hardest=0"
+ONLY_GLANCE: Final = (
+    "glance=1,hide=0,coarse_alone=0,fused=0,coarse=0,words=0,alone=0,monotone=0,ctc=0,distil=0,hardest=0,said=0"
+)
 ONLY_LATE: Final = (
     "fused=1,late=1,hide=0,said=0,coarse_alone=0,coarse=0,words=0,alone=0,monotone=0,ctc=0,distil=0,hardest=0"
 )
@@ -145,6 +148,7 @@ PICTURED: Final = {
     "talkers": 1.3,
     "scenes": 1.3,
 }
+PHOTOGRAPHS: Final = frozenset({"flickr8k"})  # names are what the trunk's classifier sees in them
 STILLS: Final = frozenset({"flickr8k", "portraits", "shots"})  # films are composed of one of these and a sound
 LIBRARY: Final = ("flickr8k", "sounds", "many-scenes", "many-talkers")  # that the shortlist learns to rank
 HELD_OUT: Final = ("clips", "flickr8k", "speech", "sounds")  # whose val parts confidence is calibrated on
@@ -188,13 +192,21 @@ STAGES: Final = (
         ("join",),
     ),
     Stage(
+        "glance",
+        360,
+        f"--lr 1e-3 --batch-size 512 --average 0.98 --loss {ONLY_GLANCE} --names 0.4 "
+        "--only video.glance,coarse.glance --views 2",
+        {"flickr8k": 1.0, "portraits": 0.3, "shots": 0.15},
+        ("look", "join"),
+    ),
+    Stage(
         "weigh",
         120,
         f"--split val --lr 1e-3 --loss {ONLY_LATE} --compose 0.4 --views 1 --validate-items 8 "
         "--batch-size still=112,sound=40,film=24,composed=24 "
         "--only late.,spelling.share",
         HELD_OUT_PAIRS,
-        ("look", "join"),
+        ("glance", "look", "join"),
     ),
 )
 
@@ -273,9 +285,10 @@ class Recipe:
         steps = max(round(stage.steps * self.part), 1)
         command = ["train", "--out", str(out), *_repeated("--data", [f"{folders[n]}:{w:g}" for n, w in used.items()])]
         command += ["--steps", str(steps), "--seed", str(self.seed), *stage.options.split()]
-        if "--compose" in command and not (used.keys() & STILLS and used.keys() - STILLS):
-            place = command.index("--compose")
-            del command[place : place + 2]
+        if not (used.keys() & STILLS and used.keys() - STILLS):
+            _drop(command, "--compose")
+        if not used.keys() & PHOTOGRAPHS:
+            _drop(command, "--names")
         before = [name for name in stage.starts_from if name in done][:1]
         command += ["--resume", *_repeated("--init", [str(self.work / name / "model") for name in before])]
         if stage.hears_as in done:
@@ -313,6 +326,13 @@ def _exit_status(command: Sequence[str], environment: dict[str, str]) -> int:
             raise
 
 
+def _drop(command: list[str], option: str) -> None:
+    """Leave an option and its value out, where it is there."""
+    if option in command:
+        place = command.index(option)
+        del command[place : place + 2]
+
+
 def _repeated(option: str, values: Sequence[str]) -> list[str]:
     return [part for value in values for part in (option, value)]
 
@@ -325,7 +345,7 @@ def main(
     seed: Annotated[int, typer.Option(help="The seed of the training; the sources stay the same.")] = 0,
     part: Annotated[float, typer.Option(help="How much of each stage's steps to train.")] = 1.0,
 ) -> None:
-    """Make the sources, train in six stages, teach the shortlist, calibrate."""
+    """Make the sources, train in seven stages, teach the shortlist, calibrate."""
     console.print(f"the checkpoint is in {Recipe(data, work, without or (), processes, seed, part).run()}")
 
 

@@ -57,6 +57,7 @@ def deepened(trained: Retriever, seed: int) -> Retriever:
         gist=config.gist or now.gist,
         listing=config.listing or now.listing,
         spelling=config.spelling or now.spelling,
+        glance=config.glance or now.glance,
         audio=replace(config.audio, temporal_layers=layers, max_tokens=most),
     )
     return trained if grown == config else with_config(trained, grown, seed)

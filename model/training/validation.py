@@ -39,7 +39,7 @@ def _figures(retriever: Retriever, source: Source, cache: ClipCache) -> tuple[di
     queries = gather_queries(items)
     gallery = _encode(retriever, source, cache)
     everything = np.arange(len(gallery.clips), dtype=np.int64)
-    fused = score_queries(retriever, queries, gallery, [everything] * len(queries))
+    fused = [found.fused for found in score_queries(retriever, queries, gallery, [everything] * len(queries))]
     text = retriever.encode_text([query.text for query in queries])
     coarse = retriever.coarse_query(text) @ retriever.coarse_vectors(gallery.clips).T
     figures = []

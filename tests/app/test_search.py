@@ -8,7 +8,7 @@ import pytest
 
 from app.schemas import SearchResponse
 from indexer.pipeline import index_paths
-from model.retriever import Retriever
+from model.retriever import Retriever, Scores
 from tests.app.conftest import Served, problem, until
 from tests.media_files import write_media
 
@@ -143,12 +143,29 @@ def test_asking_for_reasons_changes_no_score(client: httpx.Client) -> None:
     assert [r["score"] for r in plain] == [r["score"] for r in explained]
 
 
+def test_confidence_is_told_by_the_means_and_order_by_the_scores(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, rerank = results(search(client)), Retriever.rerank
+
+    def unsure(*args: object, **options: object) -> Scores:
+        scores = rerank(*args, **options)  # type: ignore[arg-type]
+        return scores._replace(mean=scores.fused - 2.0)
+
+    monkeypatch.setattr(Retriever, "rerank", unsure)
+    found = results(search(client))
+    assert [(r["video_id"], r["score"]) for r in found] == [(r["video_id"], r["score"]) for r in plain]
+    assert {r["confidence"] for r in found} == {"none"} != {r["confidence"] for r in plain}
+
+
 def test_confidence_below_the_floor_is_left_out(client: httpx.Client) -> None:
     everything = results(search(client))
     order = ["none", "low", "medium", "high"]
     for floor in order:
         kept = [r["video_id"] for r in everything if order.index(str(r["confidence"])) >= order.index(floor)]
         assert [r["video_id"] for r in results(search(client, min_confidence=floor))] == kept
+    told = [order.index(str(r["confidence"])) for r in everything]
+    assert told == sorted(told, reverse=True), "none is surer than one before it"
     assert search(client, min_confidence="high")["best_confidence"] == everything[0]["confidence"]
 
 

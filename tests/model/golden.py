@@ -66,6 +66,19 @@ def coarse() -> Tensors:
     }
 
 
+def pairs() -> Tensors:
+    clips = collate([token_set(1), token_set(2, 1, 3), token_set(3, 2, 0), token_set(4, 0, 5)], CELLS, WIDTH)
+    found = tiny().pair_scores(query([4, 2]), clips)
+    return {"fused": found.fused, "video": found.video, "audio": found.audio, "mean": found.mean}
+
+
+def glance() -> Tensors:
+    shown = tiny().video
+    maps = shown.trunk_features(frames(1, count=shown.config.frames, size=shown.config.image_size))
+    assert shown.glance is not None and tiny().coarse.glance is not None
+    return {"clip": shown.glance(maps), "query": tiny().coarse.glance(query([4, 2]).gist)}
+
+
 def alignment() -> Tensors:
     cost = 2.0 * torch.from_numpy(token_set(1).audio[:6].astype("float64")).abs().unsqueeze(0) / 127
     return {"E": expected_alignment(cost, torch.tensor([6]), torch.tensor([32]), 0.1)}
@@ -88,6 +101,8 @@ MAKERS: dict[str, Callable[[], Tensors]] = {
     "fusion": fusion,
     "coarse": coarse,
     "spelling": spelling,
+    "pairs": pairs,
+    "glance": glance,
     "alignment": alignment,
 }
 

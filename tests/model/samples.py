@@ -74,7 +74,9 @@ def token_set(seed: int, steps: int = 4, sounds: int = 9, width: int = WIDTH, ce
     times = np.repeat(np.arange(steps, dtype=np.float32) + 0.5, cells)
     levels = np.tile(np.array([0, 1, 1, 1, 1, 2], np.uint8)[:cells], steps)
     sound_times = (np.arange(sounds, dtype=np.float32) + 0.5) / 12.5
-    return TokenSet(*quantise(video), times, levels, *quantise(audio), sound_times)
+    glance = rng.standard_normal(width if steps else 0)
+    glance = (glance / max(np.linalg.norm(glance), 1e-9)).astype(np.float16)
+    return TokenSet(*quantise(video), times, levels, *quantise(audio), sound_times, glance=glance)
 
 
 def saying(symbols: Sequence[int]) -> TokenSet:

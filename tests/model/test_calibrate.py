@@ -9,11 +9,11 @@ import pytest
 
 from model import bars
 from model.cli import commands
-from model.confidence import band, evidence, usual_score
+from model.confidence import band, evidence, usual_score, weigh
 from model.config import ConfidenceConfig
 from model.data.manifest import load_manifest
-from model.evaluation.calibrate import REFUSED, Outcomes, calibrate, choose, fit, logistic, report
-from model.evaluation.evaluate import EvaluationError
+from model.evaluation.calibrate import REFUSED, Outcomes, calibrate, choose, fit, logistic, ranking, report
+from model.evaluation.evaluate import EvaluationError, QueryScores
 from model.evaluation.reliability import calibration_error
 from model.retriever import Retriever
 from tests.model.samples import fresh_tiny
@@ -92,9 +92,35 @@ def test_each_query_is_judged_by_bands_that_do_not_know_it() -> None:
 
 def test_logistic_regression_finds_the_weights_that_made_the_data() -> None:
     rng = np.random.default_rng(0)
-    features = rng.standard_normal((20000, 2))
-    truth = rng.random(20000) < 1 / (1 + np.exp(-(0.5 + 2.0 * features[:, 0] - 1.0 * features[:, 1])))
-    assert logistic(features, truth) == pytest.approx((0.5, 2.0, -1.0), abs=0.1)
+    feature = rng.standard_normal(20000)
+    truth = rng.random(20000) < 1 / (1 + np.exp(-(0.5 - 2.0 * feature)))
+    assert logistic(feature, truth) == pytest.approx((0.5, -2.0), abs=0.1)
+
+
+def test_evidence_is_what_stands_above_chance_wherever_scores_lie() -> None:
+    """A gallery of photographs scores higher than one of films, and neither is surer for it."""
+    found = made()
+    bands = fit(found)
+    first, absent = found.weighed(bands)
+    lifted = {name: getattr(found, name) + 0.3 for name in ("median", "score", "absent", "absent_median")}
+    config = dataclasses.replace(bands, usual=(bands.usual[0] + 0.3, *bands.usual[1:]))
+    again, without = dataclasses.replace(found, **lifted).weighed(config)
+    np.testing.assert_allclose(again, first, atol=1e-6)
+    np.testing.assert_allclose(without, absent, atol=1e-6)
+
+
+def test_more_evidence_stands_higher_and_earlier_calibrations_keep_their_weights() -> None:
+    scores = np.linspace(-0.5, 1.0, 31)
+    bands = ConfidenceConfig(bias=-3.0, score=0.0, above=8.0)
+    assert (np.diff(weigh(bands, scores, 0.2)) > 0).all() and weigh(bands, np.array([0.7]), 0.2) == pytest.approx(1.0)
+    earlier = ConfidenceConfig(bias=-5.0, score=-3.0, above=14.0)
+    assert weigh(earlier, np.array([0.5]), 0.2) == pytest.approx(-5.0 - 1.5 + 4.2)
+
+
+def test_items_are_ranked_by_their_best_clips_and_judged_by_the_means_of_these() -> None:
+    fused, mean = np.array([0.3, 0.9, 0.5, 0.6], np.float32), np.array([0.1, 0.2, 0.8, 0.4], np.float32)
+    ranked, means = ranking(QueryScores(fused, mean), np.array([0, 1, 1, 2]))
+    assert ranked.tolist() == [1, 2, 0] and means == pytest.approx([0.2, 0.4, 0.1])
 
 
 def test_calibration_error_of_known_cases() -> None:

@@ -154,7 +154,7 @@ def test_what_cannot_be_learned_from_is_said(data: Path) -> None:
     with pytest.raises(TrainingError, match="1 queries that are not about speech are too few"):
         distil(Request(data / "checkpoint", (data / "t",), threads=1), quiet)
     old = fresh_tiny()
-    old.config = type(old.config).from_json(old.config.to_json() | {"gist": 0, "listing": 0})
+    old.config = type(old.config).from_json(old.config.to_json() | {"gist": 0, "listing": 0, "glance": 0})
     with pytest.raises(TrainingError, match="an earlier version"):
         with_listing(old, 0)
     assert (data / "checkpoint" / "model.safetensors").read_bytes() == before

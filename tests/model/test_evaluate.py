@@ -128,8 +128,9 @@ def test_ranks_are_those_of_the_service_s_own_scores(folder: Path, retriever: Re
     scores = evaluation.score_queries(retriever, queries, encoded, everything)
     for number, query in enumerate(queries):
         text = retriever.encode_text([query.text])
-        alone = [retriever.rerank(text, 0, [clip]).fused[0] for clip in encoded.clips]
-        np.testing.assert_allclose(scores[number], alone, atol=1e-5)
+        alone = [retriever.rerank(text, 0, [clip]) for clip in encoded.clips]
+        np.testing.assert_allclose(scores[number].fused, [one.fused[0] for one in alone], atol=1e-5)
+        np.testing.assert_allclose(scores[number].mean, [one.mean[0] for one in alone], atol=1e-5)
 
 
 def test_an_item_scores_as_its_best_clip() -> None:
@@ -202,7 +203,7 @@ def test_a_file_that_cannot_be_decoded_is_reported_and_ranks_last(retriever: Ret
     queries = gather_queries(items)
     encoded = galleries.encode_gallery(items, retriever, tmp_path / "c", evaluation.silent)
     scores = evaluation.score_queries(retriever, queries, encoded, [np.arange(7)] * len(queries))
-    by_item = [evaluation.item_scores(found, encoded.item_of, len(items)) for found in scores]
+    by_item = [evaluation.item_scores(found, encoded.item_of, len(items)) for found, _ in scores]
     ranks = evaluation._ranks(items, queries, by_item)
     assert [rank for query, rank in zip(queries, ranks, strict=True) if query.owners == (lost,)] == [8.0, 8.0]
 

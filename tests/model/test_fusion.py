@@ -13,7 +13,7 @@ from model.chance import chance_costs
 from model.clip_tokens import ClipTokens
 from model.clips import collate, step_places
 from model.coarse import CoarseEncoder
-from model.fusion import FusionHead
+from model.fusion import LIFTS, FusionHead
 from model.letters import alignment_costs, heard_letters, query_letters
 from model.share import QueryShare
 from model.spelling import AT_LEAST, BEYOND, CLEARLY, FORGIVEN, KEENNESS, LACKING, LESS_IN_ALL, STEEPLY, USUAL
@@ -36,11 +36,11 @@ def fuse(
     dtype: torch.dtype = torch.float32,
     pad: tuple[int, int] = (0, 0),
 ) -> list[torch.Tensor]:
-    """Fused, video and audio scores [B, C]; `pad` adds that many invalid video and audio tokens, full of noise."""
+    """Fused, video and audio scores and means [B, C]; `pad` adds that many invalid tokens of both kinds, all noise."""
     clips = padded(collate(list(token_sets), CELLS, WIDTH), *pad)
     clips = dataclasses.replace(clips, video=clips.video.to(dtype), audio=clips.audio.to(dtype))
     with torch.inference_mode():
-        return list(tiny(dtype).pair_scores(text, clips)[:3])
+        return list(tiny(dtype).pair_scores(text, clips)[:4])
 
 
 def padded(clips: ClipTokens, video: int, audio: int) -> ClipTokens:
@@ -53,11 +53,12 @@ def padded(clips: ClipTokens, video: int, audio: int) -> ClipTokens:
         torch.cat([clips.audio, torch.randn(C, audio, d)], dim=1),
         torch.cat([clips.audio_mask, torch.zeros(C, audio, dtype=torch.bool)], dim=1),
         clips.chance,
+        clips.glance,
     )
 
 
-def reference(text: TextEncoding, row: int, item: TokenSet, dtype: torch.dtype) -> tuple[float, float, float]:
-    """The equations by loops, and the coarse vectors' share from the vectors that the index holds."""
+def reference(text: TextEncoding, row: int, item: TokenSet, dtype: torch.dtype) -> tuple[float, ...]:
+    """The equations by loops, and the coarse vectors' share from the vectors that the index holds; the mean last."""
     n = int(text.mask[row].sum())
     clip = slow_reference.Clip(
         torch.from_numpy(dequantise(item.video, item.video_scale)).to(dtype),
@@ -68,10 +69,11 @@ def reference(text: TextEncoding, row: int, item: TokenSet, dtype: torch.dtype) 
     network = head(dtype)
     with torch.no_grad():
         words = slow_reference.scores(network, text.tokens[row, :n], text.pooled[row], clip)
-        whole, share = coarse_reference(text.row(row), item, dtype)
+        whole, share, weight = coarse_reference(text.row(row), item, dtype)
         lift = spelled_reference(text.row(row), item, dtype)
     fused, video, audio = ((1 - share) * one + share * other for one, other in zip(words, whole, strict=True))
-    return fused + lift * (1 - fused), video, audio + lift * (1 - audio)
+    kept, mean = (1 - lift) ** LIFTS, fused / (1 - share + share * weight)
+    return 1 - (1 - fused) * kept, video, 1 - (1 - audio) * kept, mean + lift * (1 - mean)
 
 
 def spelled_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) -> float:
@@ -101,18 +103,21 @@ def spelled_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) ->
     return heard * slow_reference.sigmoid(float(share.share.weight[0] @ text.pooled[0] + share.offset))
 
 
-def coarse_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) -> tuple[list[float], float]:
-    """Cosines of the parts of one query's and one clip's coarse vectors, and the share that they have."""
+def coarse_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) -> tuple[list[float], float, float]:
+    """Cosines of the parts of one query's and one clip's coarse vectors, the share that they have, and their weight."""
     network, clip = tiny(dtype), collate([item], CELLS, WIDTH)
     assert network.late is not None
     clip = dataclasses.replace(clip, video=clip.video.to(dtype), audio=clip.audio.to(dtype))
     query, vector = network.coarse.parts(text)[0], network.coarse.clips(clip)[0].view(3, WIDTH)
     seen, heard = float(query[0] @ vector[0]), float(query[1] @ vector[1])
+    if len(item.video) and network.coarse.glance is not None:
+        whole = network.coarse.glance(text.gist)[0]
+        seen += float(whole / whole.norm() @ torch.from_numpy(item.glance).to(dtype))
     gates = [float(gate) for gate in network.coarse.gate(text.pooled)[0, :2].exp()]
     gates = [gate * bool(tokens) for gate, tokens in zip(gates, (len(item.video), len(item.audio)), strict=True)]
     both = (gates[0] * seen + gates[1] * heard) / sum(gates)
     share = slow_reference.sigmoid(float(network.late.share.weight[0] @ text.pooled[0] + network.late.offset))
-    return [both, seen, heard], share
+    return [both, seen, heard], share, 1 + gates[0] / sum(gates)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -167,7 +172,7 @@ def test_a_score_depends_on_its_pair_alone(
         assert bool(among.isfinite().all())
         assert abs(float(one[0, 0]) - float(among[0, at])) <= 1e-5
     if pair == (0, 0) or words == 0:
-        assert [float(score) for score in alone] == [0.0, 0.0, 0.0]
+        assert [float(score) for score in alone] == [0.0] * 4
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -193,7 +198,7 @@ def test_padding_of_texts_and_clips_does_not_move_the_cosine(dtype: torch.dtype)
 
 def test_without_sound_an_item_scores_as_its_pictures_alone() -> None:
     text, silent = query([4, 2]), token_set(3, 4, 0)
-    fused, video, audio = fuse(text, [silent, token_set(4)])
+    fused, video, audio, _ = fuse(text, [silent, token_set(4)])
     assert torch.equal(fused[:, 0], video[:, 0]) and audio[:, 0].tolist() == [0.0, 0.0]
     assert not torch.equal(fused[:, 1], video[:, 1])
     whole = token_set(3, 4, 9)
@@ -204,7 +209,7 @@ def test_without_sound_an_item_scores_as_its_pictures_alone() -> None:
 
 def test_without_pictures_an_item_scores_as_its_sound_alone() -> None:
     text, unseen = query([4, 2]), token_set(3, 0, 9)
-    fused, video, audio = fuse(text, [unseen, token_set(4)])
+    fused, video, audio, _ = fuse(text, [unseen, token_set(4)])
     assert torch.equal(fused[:, 0], audio[:, 0]) and video[:, 0].tolist() == [0.0, 0.0]
 
 

@@ -142,7 +142,7 @@ def test_order_does_not_depend_on_the_batch_and_keeps_scores_in_bounds() -> None
         heard_only = tiny().rerank(together, 0, clips[1:2], ("video",)).fused
         assert heard_only.tolist() == [0.0]
     ends = torch.tensor([[-1.0, -0.5, 0.5, 1.0]])
-    scores = PairScores(ends, ends, ends, *[None] * 4)  # type: ignore[arg-type]
+    scores = PairScores(ends, ends, ends, ends, *[None] * 4)  # type: ignore[arg-type]
     for lead in (-1.0, -0.4, 0.4, 1.0):
         led = scores.ordered(*[torch.full((1, 4), lead)] * 3).fused
         assert bool((led.abs() <= 1.0).all()) and bool(((led - ends) * lead >= 0).all())

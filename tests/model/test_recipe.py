@@ -1,6 +1,7 @@
 """The recipe of the shipped checkpoint, on tiny data: whole, started again, and with sources left out."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from model.data.manifest import load_manifest
 from model.retriever import Retriever
+from model.training.prepare import loss_weights
 from model.training.recipe import SOURCES, STAGES, Recipe, RecipeError, Source, Stage
 from tests.model.small_data import photographs, tones
 
@@ -125,4 +127,19 @@ def test_every_stage_takes_known_sources_and_readable_options() -> None:
     for stage in STAGES:
         assert set(stage.weights) <= names
         assert {*stage.starts_from, stage.hears_as} - {""} <= {other.name for other in STAGES}
+        loss = re.search(r"--loss (\S+)", stage.options)
+        assert loss is None or loss_weights(loss[1])
     assert {source.needs for source in SOURCES} - {""} <= names
+
+
+def test_what_needs_photographs_or_sounds_is_left_out_of_a_stage_without_them(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[list[str]] = []
+    monkeypatch.setattr(Recipe, "_once", lambda self, name, command, **_: told.append(command) is None)
+    stage = Stage("any", 2, "--compose 0.5 --names 0.4 --views 2", {"flickr8k": 1.0, "portraits": 0.3, "sounds": 1.0})
+    for names in (("flickr8k", "sounds"), ("flickr8k", "portraits"), ("portraits", "sounds"), ("sounds",)):
+        assert Recipe(data, data)._train(stage, {name: data / name for name in names}, [])
+    assert ["--names" in command for command in told] == [True, True, False, False]
+    assert ["--compose" in command for command in told] == [True, False, True, False]
+    assert all(command[command.index("--views") + 1] == "2" for command in told)

@@ -69,6 +69,9 @@ def test_rerank_gives_cosines_and_nan_for_what_a_clip_lacks() -> None:
     assert np.isnan(scores.video).tolist() == [False, False, True, False]
     assert np.isnan(scores.audio).tolist() == [False, False, False, True]
     assert float(scores.fused[2]) == pytest.approx(float(scores.audio[2])) and not np.isnan(scores.fused).any()
+    pairs = tiny().pair_scores(text.row(1), tiny().collate(items))
+    np.testing.assert_allclose(scores.mean, pairs.mean[0].detach(), atol=1e-5)
+    assert not np.allclose(scores.mean, scores.fused)
     assert all(part.shape == (0,) for part in tiny().rerank(text, 0, []))
 
 
@@ -185,6 +188,12 @@ def test_collate_masks_what_is_missing() -> None:
 def test_confidence_bands_come_from_the_config(score: float, band: str) -> None:
     retriever = tiny()
     assert retriever.confidences(retriever.encode_text(["a dog"]), 0, [score]) == [band]
+
+
+def test_no_result_is_surer_than_one_before_it() -> None:
+    text = tiny().encode_text(["a dog"])
+    assert tiny().confidences(text, 0, [0.5, 0.9, 0.4, 0.55, 0.1]) == ["medium", "medium", "low", "low", "none"]
+    assert tiny().confidences(text, 0, []) == []
 
 
 def test_the_same_seed_gives_the_same_network_and_leaves_the_callers_alone() -> None:

@@ -9,6 +9,7 @@ import torch
 
 from model.clips import collate
 from model.explain import explain
+from model.fusion import LIFTS
 from model.letters import SYMBOLS
 from model.retriever import Retriever
 from model.spelling import FRAMES, Spelling
@@ -64,7 +65,7 @@ def test_the_share_leads_from_the_fusion_to_what_is_spelled() -> None:
         without = retriever.pair_scores(text, clips)
     torch.testing.assert_close(plain.fused, without.fused)
     for lifted, score in ((spelled.fused, without.fused), (spelled.audio, without.audio)):
-        torch.testing.assert_close(lifted, score + heard * (1.0 - score))
+        torch.testing.assert_close(lifted, 1.0 - (1.0 - score) * (1.0 - heard) ** LIFTS)
     assert bool((spelled.fused <= 1.0).all()) and torch.equal(spelled.fused[:, 2], without.video[:, 2])
     torch.testing.assert_close(spelled.video, without.video)
 

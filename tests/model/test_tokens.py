@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from model.tokens import TOKEN_FORMAT, TokenSet, dequantise, quantise
 from tests.model.samples import token_set
 
-FIELDS = ("video", "video_scale", "video_times", "video_levels", "audio", "audio_scale", "audio_times")
+FIELDS = ("video", "video_scale", "video_times", "video_levels", "audio", "audio_scale", "audio_times", "glance")
 
 
 @pytest.mark.parametrize(("steps", "sounds"), [(4, 9), (0, 3), (2, 0), (0, 0), (8, 64)])
@@ -26,12 +26,13 @@ def test_a_token_set_survives_its_bytes(steps: int, sounds: int) -> None:
 
 
 def test_the_record_is_as_long_as_documented() -> None:
-    assert len(token_set(1, 4, 9).to_bytes()) == 8 + (24 + 9) * (32 + 8) + 24 + 4
+    assert len(token_set(1, 4, 9).to_bytes()) == 8 + (24 + 9) * (32 + 8) + 24 + 4 + 2 * 32
+    assert len(token_set(1, 0, 9).to_bytes()) == 8 + 9 * (32 + 8) + 4
 
 
 def test_a_slice_of_memory_gives_a_contiguous_record() -> None:
     whole = token_set(1)
-    sliced = TokenSet(*(getattr(whole, field)[::2] for field in FIELDS))
+    sliced = TokenSet(*(getattr(whole, field)[::2] for field in FIELDS[:-1]))
     np.testing.assert_array_equal(TokenSet.from_bytes(sliced.to_bytes()).video, whole.video[::2])
 
 
@@ -50,8 +51,8 @@ def test_widths_must_agree() -> None:
         (b"", "at least 8 bytes"),
         (b"\x00" * 7, "at least 8 bytes"),
         (struct.pack("<4H", 1, 0, 4, TOKEN_FORMAT + 1) + b"\x00" * 13, "token format"),
-        (struct.pack("<4H", 1, 0, 4, TOKEN_FORMAT) + b"\x00" * 16, "has 25 bytes, got 24"),
-        (struct.pack("<4H", 1, 0, 4, TOKEN_FORMAT) + b"\x00" * 18, "has 25 bytes, got 26"),
+        (struct.pack("<4H", 1, 0, 4, TOKEN_FORMAT) + b"\x00" * 16, "has 25 bytes, with a glance 33, got 24"),
+        (struct.pack("<4H", 1, 0, 4, TOKEN_FORMAT) + b"\x00" * 18, "has 25 bytes, with a glance 33, got 26"),
         (struct.pack("<4H", 65535, 65535, 65535, TOKEN_FORMAT), "got 8"),
     ],
 )

@@ -108,6 +108,7 @@ def _run(variant: Variant, request: Request, trained: Retriever, train: Material
     benchmark = BENCHMARKS[variant.benchmark]
     retriever = with_kept_trunks(Retriever.from_preset(trained.config.preset, seed=variant.seed), trained)
     retriever.spelling = None  # it would find speech without what is being measured
+    retriever.coarse.glance = None  # taught by a stage of its own, and no part of the paper
     if variant.without is not None:
         MECHANISMS[variant.without].remove(retriever)
     torch.manual_seed(variant.seed)
