@@ -35,7 +35,9 @@ def token_set(config: RetrieverConfig, rng: np.random.Generator) -> TokenSet:
     cells = [rows * columns for rows, columns in config.video.grids]
     levels = np.tile(np.repeat(np.arange(len(cells)), cells), config.video.time_steps).astype(np.uint8)
     video, audio = (rng.standard_normal((count, d)).astype(np.float32) for count in (V, A))
-    return TokenSet(*quantise(video), np.zeros(V, np.float32), levels, *quantise(audio), np.zeros(A, np.float32), -2.5)
+    glance = (rng.standard_normal(d) / d**0.5).astype(np.float16)
+    seen, heard = quantise(video), quantise(audio)
+    return TokenSet(*seen, np.zeros(V, np.float32), levels, *heard, np.zeros(A, np.float32), -2.5, glance)
 
 
 def stages(config: RetrieverConfig, clips: int, words: int) -> dict[str, Callable[[], Any]]:
@@ -44,7 +46,7 @@ def stages(config: RetrieverConfig, clips: int, words: int) -> dict[str, Callabl
     sets = [token_set(config, rng) for _ in range(clips)]
     cells = sum(rows * columns for rows, columns in config.video.grids)
     head = FusionHead(d, len(config.video.channels), config.dtw_gamma).eval()
-    coarse = CoarseEncoder(d, config.wide, config.gist_width).eval()
+    coarse = CoarseEncoder(d, config.wide, config.gist_width, glance=config.glance).eval()
     mask = torch.ones(1, words, dtype=torch.bool)
     spelling = Spelling(d).eval()
     letters = [[SpelledToken(tuple(rng.integers(2, 28, size=5).tolist()), False) for _ in range(words)]]
@@ -61,6 +63,7 @@ def stages(config: RetrieverConfig, clips: int, words: int) -> dict[str, Callabl
 
     def whole(clips: ClipTokens) -> None:
         head(text, clips)
+        coarse.compare(text, clips, glance=True)
         spelling(text, clips)
 
     return {
@@ -70,6 +73,7 @@ def stages(config: RetrieverConfig, clips: int, words: int) -> dict[str, Callabl
         "  of it threshold": lambda: head.audio_text.threshold(audio.cosine, batch.audio_mask),
         "  of it soft-DTW": lambda: alignment_rows(expected_alignment(cost, *lengths, config.dtw_gamma)),
         "CLS, three scores": lambda: [head.score(some, text) for some in (blocks, blocks[:1], blocks[1:])],
+        "late sum": lambda: coarse.compare(text, batch, glance=True),
         "letters": lambda: spelling(text, batch),
         "rerank": lambda: whole(collate(sets, cells, d)),
         "(coarse vectors, when indexing)": lambda: coarse.clips(batch),
