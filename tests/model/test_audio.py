@@ -184,7 +184,7 @@ def test_limit_is_blind_to_the_batch() -> None:
 
 def test_a_checkpoint_is_deepened_with_hardly_a_change_of_what_it_says() -> None:
     small = replace(tiny().config.audio, temporal_layers=0, max_tokens=32)
-    shallow = replace(tiny().config, wide=0, gist=0, listing=0, spelling=0, audio=small)
+    shallow = replace(tiny().config, wide=0, gist=0, listing=0, spelling=0, glance=0, audio=small)
     with torch.random.fork_rng():
         trained = Retriever(shallow, tiny().text.tokenizer).eval()
     deeper = deepened(trained, seed=0)
