@@ -218,8 +218,9 @@ class _Answer:
             tokens = [token_set for _, token_set in part]
             modalities = tuple(self.request.modalities)
             scores = self.retriever.rerank(self.encoded.text, self.encoded.row, tokens, modalities)
-            columns = zip(part, *(column.tolist() for column in scores), strict=True)
-            scored += [Scored(*pair, *row) for pair, *row in columns]
+            columns = (scores.fused, scores.video, scores.audio, scores.mean)
+            rows = zip(part, *(column.tolist() for column in columns), strict=True)
+            scored += [Scored(*pair, score, video, audio, mean) for pair, score, video, audio, mean in rows]
         return scored
 
     def _late(self) -> bool:

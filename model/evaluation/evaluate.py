@@ -268,9 +268,9 @@ def score_queries(
             clips = retriever.collate([encoded.clips[row] for row in block]).only(modalities)
             for batch, text in texts:
                 found = retriever.pair_scores(text, clips, letters=letters)
+                scores, means = (part.float().cpu().numpy() for part in (found.fused, found.mean))
                 for place, number in enumerate(batch):
-                    fused[number][block] = found.fused[place].float().cpu().numpy()
-                    mean[number][block] = found.mean[place].float().cpu().numpy()
+                    fused[number][block], mean[number][block] = scores[place], means[place]
                 done += len(batch) * len(block)
                 progress("score the queries", done, pairs)
     return [QueryScores(*both) for both in zip(fused, mean, strict=True)]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from model.alignment import expected_alignment
 from model.clips import collate
+from model.tokens import TokenSet
 from tests.model.samples import CELLS, TEXTS, WIDTH, query, scramble, tiny, token_set, wave
 from tests.model.test_audio import ast_encoder
 from tests.model.test_video import frames, small
@@ -44,8 +45,13 @@ def audio(kind: str) -> Tensors:
     return {"tokens": found.tokens * valid.unsqueeze(-1)}
 
 
+def items() -> list[TokenSet]:
+    """With both, with little, without sound, without pictures."""
+    return [token_set(1), token_set(2, 1, 3), token_set(3, 2, 0), token_set(4, 0, 5)]
+
+
 def fusion() -> Tensors:
-    clips = collate([token_set(1), token_set(2, 1, 3), token_set(3, 2, 0), token_set(4, 0, 5)], CELLS, WIDTH)
+    clips = collate(items(), CELLS, WIDTH)
     pairs = tiny().fusion(query([4, 2]), clips)
     assert pairs.audio_block is not None
     return {
@@ -59,15 +65,14 @@ def fusion() -> Tensors:
 
 
 def coarse() -> Tensors:
-    items = [token_set(1), token_set(2, 1, 3), token_set(3, 2, 0), token_set(4, 0, 5)]
     return {
-        "clips": torch.from_numpy(tiny().coarse_vectors(items)),
+        "clips": torch.from_numpy(tiny().coarse_vectors(items())),
         "queries": torch.from_numpy(tiny().coarse_query(query([4, 2]))),
     }
 
 
 def pairs() -> Tensors:
-    clips = collate([token_set(1), token_set(2, 1, 3), token_set(3, 2, 0), token_set(4, 0, 5)], CELLS, WIDTH)
+    clips = collate(items(), CELLS, WIDTH)
     found = tiny().pair_scores(query([4, 2]), clips)
     return {"fused": found.fused, "video": found.video, "audio": found.audio, "mean": found.mean}
 

@@ -27,13 +27,12 @@ def test_untaught_it_changes_no_score() -> None:
     grown = deepened(without, 0)
     assert grown.config.glance and grown.coarse.glance is not None
     clips = [clip(1), clip(2), clip(3, seconds=0.0)]
-    scores = [
-        np.stack(
-            [network.rerank(network.encode_text(TEXTS), row, network.encode_clips(clips))[part] for part in (0, 3)]
-        )
+    found = [
+        network.rerank(network.encode_text(TEXTS), row, network.encode_clips(clips))
         for network in (without, grown)
         for row in range(len(TEXTS))
     ]
+    scores = [np.stack([one.fused, one.mean]) for one in found]
     for before, after in zip(scores[: len(TEXTS)], scores[len(TEXTS) :], strict=True):
         np.testing.assert_allclose(after, before, atol=1e-6)
 
