@@ -219,8 +219,9 @@ class _Answer:
             modalities = tuple(self.request.modalities)
             scores = self.retriever.rerank(self.encoded.text, self.encoded.row, tokens, modalities)
             columns = (scores.fused, scores.video, scores.audio, scores.mean)
-            rows = zip(part, *(column.tolist() for column in columns), strict=True)
-            scored += [Scored(*pair, score, video, audio, mean) for pair, score, video, audio, mean in rows]
+            for (clip, kept), *row in zip(part, *(column.tolist() for column in columns), strict=True):
+                score, video, audio, mean = row
+                scored.append(Scored(clip, kept, score, video, audio, mean))
         return scored
 
     def _late(self) -> bool:
