@@ -159,6 +159,29 @@ def train(
 
 
 @commands.command()
+def gate(
+    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint folder whose picture gate is taught, in place.")],
+    data: Annotated[list[Path], typer.Option(help="A manifest folder; give several, of pictures and of sounds.")],
+    split: Annotated[str, typer.Option(help="The part of the data that is learned from.")] = "train",
+    texts: Annotated[int, typer.Option(min=1, help="Texts for pictures, and for sound, of a folder at most.")] = 40_000,
+    seed: Annotated[int, typer.Option(help="Equal seeds teach equally.")] = 0,
+) -> None:
+    """Teach a checkpoint how far a text asks for pictures, by texts alone; prints one JSON document.
+
+    Scores change, so teach the shortlist (`htav distil`) and confidence (`htav calibrate`) after it.
+    """
+    import json
+    import sys
+
+    from model.bars import Bars
+    from model.training.gate import Request, teach_gate
+
+    with Bars(quiet=not sys.stderr.isatty()) as bars:
+        document = teach_gate(Request(checkpoint, tuple(data), split, texts, seed), bars)
+    typer.echo(json.dumps(document))
+
+
+@commands.command()
 def distil(
     checkpoint: Annotated[Path, typer.Argument(help="The checkpoint folder whose shortlist is taught, in place.")],
     data: Annotated[list[Path], typer.Option(help="A manifest folder, a part of the library; give several.")],

@@ -18,6 +18,7 @@ class ClipTokens:
     audio_mask: Tensor  # [C, A], the valid tokens of a row come first
     chance: Tensor  # [C] what words cost that are not said (`model.chance`), NaN where that is not known
     glance: Tensor  # [C, d] what the pictures show as a whole (`ClipGlance`), of length 1; 0 where that is not known
+    silent: Tensor  # [C] whether it has no sound; of none where sound does not count
 
     def __len__(self) -> int:
         return self.video.shape[0]
@@ -40,4 +41,5 @@ class ClipTokens:
             self,
             video_mask=self.video_mask & ("video" in modalities),
             audio_mask=self.audio_mask & ("audio" in modalities),
+            silent=self.silent & ("audio" in modalities),
         )

@@ -100,7 +100,7 @@ def collate(token_sets: list[TokenSet], cells: int, width: int) -> ClipTokens:
             audio[row, :a] = dequantise(item.audio, item.audio_scale)
             audio_mask[row, :a] = True
     chance = np.array([item.chance if len(item.audio) else 0.0 for item in token_sets], np.float32)
-    arrays = (video, video_mask, levels, places, audio, audio_mask, chance, glance)
+    arrays = (video, video_mask, levels, places, audio, audio_mask, chance, glance, ~audio_mask.any(axis=1))
     return ClipTokens(*(torch.from_numpy(array) for array in arrays))
 
 

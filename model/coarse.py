@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from model.clip_tokens import ClipTokens
 from model.listing import Listing, told
+from model.picture_gate import PictureGate
 from model.text import TextEncoding
 from model.wide import NormedWideLayers, unit
 
@@ -40,9 +41,11 @@ class Offered(NamedTuple):
 class CoarseEncoder(nn.Module):
     """One vector a modality and one for both, 3 d numbers a clip, so that the shortlist is one inner product."""
 
-    def __init__(self, width: int, wide: int = 0, gist_width: int = 0, listing: int = 0, glance: int = 0) -> None:
+    def __init__(
+        self, width: int, wide: int = 0, gist_width: int = 0, listing: int = 0, glance: int = 0, picture_gate: int = 0
+    ) -> None:
         """`wide` and `listing` are hidden widths of what is added to the query for pictures and for the shortlist,
-        `glance` that of the query as a whole, `gist_width` is RoBERTa's; 0 for none."""
+        `glance` that of the query as a whole, `gist_width` is RoBERTa's, `picture_gate` is 1; 0 for none."""
         super().__init__()
         self.video_pool, self.audio_pool = AttentionPool(width), AttentionPool(width)
         self.fused = nn.Linear(2 * width, width, bias=False)
@@ -56,6 +59,7 @@ class CoarseEncoder(nn.Module):
         self.gist = NormedWideLayers(gist_width, wide, width) if gist_width else None
         self.listing = Listing(width, gist_width, listing) if listing else None
         self.glance = NormedWideLayers(gist_width, glance, width) if glance else None
+        self.picture_gate = PictureGate(gist_width) if picture_gate else None
         self.gate = nn.Linear(width, 3)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
@@ -134,6 +138,9 @@ class CoarseEncoder(nn.Module):
         present = torch.stack([clips.video_mask.any(dim=1), clips.audio_mask.any(dim=1)], dim=-1)
         gates = self.gate(text.pooled)[:, None, :2].masked_fill(~present, -1e4).softmax(dim=-1) * present
         weight = 1.0 + gates[..., 0] * (whole != 0)  # exactly 0 where there is no glance
+        if self.picture_gate is not None:  # a silent clip has no say where a query asks for sound
+            asked = self.picture_gate(text.gist)[:, None, None]
+            gates = torch.where(clips.silent[:, None], asked * gates, gates)
         return CoarseScores((gates * cosines).sum(dim=-1), cosines[..., 0], cosines[..., 1], weight)
 
     def glances(self, text: TextEncoding, clips: ClipTokens) -> Tensor:

@@ -201,13 +201,13 @@ def encode_batch(
         places = ((encoded.steps + 0.5) / (encoded.steps.max() + 1)).expand(C, -1)
     unknown = torch.full((C,), torch.nan, device=device)
     clips = ClipTokens(
-        video, video_mask, levels, places, torch.zeros(C, 1, width, device=device), empty, unknown, glance
+        video, video_mask, levels, places, torch.zeros(C, 1, width, device=device), empty, unknown, glance, ~empty[:, 0]
     )
     if batch.waveforms is None:
         return clips, None
     sound: AudioTokens = retriever.audio(batch.waveforms)
     audio, audio_mask, _ = limit_audio(sound, retriever.config.audio.max_tokens)
-    return replace(clips, audio=audio, audio_mask=audio_mask), sound
+    return replace(clips, audio=audio, audio_mask=audio_mask, silent=~audio_mask.any(dim=1)), sound
 
 
 def drop_modalities(clips: ClipTokens, chance: float) -> ClipTokens:

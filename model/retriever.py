@@ -49,7 +49,9 @@ class Retriever(nn.Module, ModelHubMixin):
         self.query_only = query_only
         self.text = TextEncoder(config.text, config.width, tokenizer)
         self.fusion = FusionHead(config.width, len(config.video.channels), config.dtw_gamma)
-        self.coarse = CoarseEncoder(config.width, config.wide, config.gist_width, config.listing, config.glance)
+        self.coarse = CoarseEncoder(
+            config.width, config.wide, config.gist_width, config.listing, config.glance, config.picture_gate
+        )
         self.late = QueryShare(config.width, start=0.27) if config.wide else None
         self.spelling = Spelling(config.width) if config.spelling else None
         self.cells = sum(rows * columns for rows, columns in config.video.grids)
@@ -262,8 +264,8 @@ class Retriever(nn.Module, ModelHubMixin):
         self, text: TextEncoding, row: int, token_set: TokenSet, modalities: tuple[str, ...] = BOTH
     ) -> Explanation:
         """Attention, alignment and gates behind the score of query `row` with a clip."""
+        query, clip = text.row(row), self.collate([token_set]).only(modalities)
         token_set = token_set.only(modalities)
-        query, clip = text.row(row), self.collate([token_set])
         heard_as = ""
         if self.spelling is not None and len(token_set.audio):
             (heard_as,) = self.spelling.readings(clip)

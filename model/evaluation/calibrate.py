@@ -24,6 +24,7 @@ from model.data.examples import Failure
 from model.data.manifest import load_manifest
 from model.evaluation.evaluate import EvaluationError, Progress, QueryScores, score_queries, silent
 from model.evaluation.gallery import encode_gallery
+from model.evaluation.logistic import logistic
 from model.evaluation.queries import Query, gather_queries
 from model.evaluation.reliability import calibration_error, draw_reliability
 from model.memory import keep_freed_memory
@@ -34,7 +35,6 @@ REFUSED = 1 / 11  # of right answers, at most
 FEWEST = 10  # queries that set confidence and say how good it is: less is noise
 SCORED = 100  # best items whose median counts: about as many as a search scores
 RIDGE = 3.0  # of the map to usual scores, in queries
-NEWTON_STEPS = 50
 
 BANDS = ("high", "medium", "low")
 
@@ -178,7 +178,7 @@ def fit(found: Outcomes) -> ConfidenceConfig:
     truth = np.concatenate([found.right, np.zeros_like(found.right)])
     # The mean itself has no weight: it is higher among photographs than among films, where pictures have a part of it,
     # so that the weight which the queries for photographs would give it lets nonsense pass among films.
-    bias, height = logistic(above, truth)
+    bias, height = (round(float(value), 6) for value in logistic(above[:, None], truth))
     weights = dataclasses.replace(plain, bias=bias, score=0.0, above=max(height, 0.0))  # more is never less sure
     first, without = found.weighed(weights)
     high, medium, low = choose(first, found.right, without)
@@ -193,19 +193,6 @@ def _usual(found: Outcomes) -> tuple[float, ...]:
     gram = centred.T @ centred + RIDGE * np.eye(centred.shape[1])
     weights = np.linalg.solve(gram, centred.T @ (found.median - middle))
     return tuple(round(float(value), 6) for value in (middle - centre @ weights, *weights))
-
-
-def logistic(feature: Scores, truth: Truth) -> tuple[float, float]:
-    """Bias and weight of a logistic regression of `truth` [M] on a feature [M], by Newton's method."""
-    design = np.column_stack([np.ones(len(feature)), feature])
-    weights = np.zeros(2)
-    for _ in range(NEWTON_STEPS):
-        chance = 1.0 / (1.0 + np.exp(-np.clip(design @ weights, -30, 30)))
-        gradient = design.T @ (truth - chance) - 1e-3 * weights
-        curvature = (design * (chance * (1.0 - chance))[:, None]).T @ design + 1e-3 * np.eye(2)
-        weights = weights + np.linalg.solve(curvature, gradient)
-    bias, weight = (round(float(value), 6) for value in weights)
-    return bias, weight
 
 
 def choose(first: Scores, right: Truth, absent: Scores) -> tuple[float, float, float]:

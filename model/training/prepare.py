@@ -49,7 +49,7 @@ def build(options: Options, *, resumed: bool) -> tuple[Retriever, RetrievalLoss]
     """The network to start from: a checkpoint (`--init`), or the preset with its publishers' trunks.
 
     A resumed run loads every weight from its state, so it needs neither of them. What the checkpoint says of itself
-    (confidence, card) is no longer true of what it becomes, nor is what its shortlist was taught.
+    (confidence, card) is no longer true of what it becomes, nor is what its shortlist and its gate were taught.
     """
     if options.init is not None and not resumed:
         retriever = Retriever.from_pretrained(options.init)
@@ -61,8 +61,9 @@ def build(options: Options, *, resumed: bool) -> tuple[Retriever, RetrievalLoss]
         card = CARD.format(name=retriever.name)
         retriever = deepened(retriever, options.seed)
         retriever.config, retriever.card = replace(retriever.config, confidence=ConfidenceConfig()), card
-        if retriever.coarse.listing is not None:
-            retriever.coarse.listing.forget()
+        for taught in (retriever.coarse.listing, retriever.coarse.picture_gate):
+            if taught is not None:
+                taught.forget()
     else:
         pretrained = options.preset != "tiny" and not resumed
         retriever = Retriever.from_preset(options.preset, pretrained=pretrained, seed=options.seed)

@@ -150,6 +150,7 @@ PICTURED: Final = {
 }
 PHOTOGRAPHS: Final = frozenset({"flickr8k"})  # names are what the trunk's classifier sees in them
 STILLS: Final = frozenset({"flickr8k", "portraits", "shots"})  # films are composed of one of these and a sound
+TEXTS: Final = ("flickr8k", "sounds", "effects", "scenes", "portraits", "shots", "talkers")  # of either sense
 LIBRARY: Final = ("flickr8k", "sounds", "many-scenes", "many-talkers")  # that the shortlist learns to rank
 HELD_OUT: Final = ("clips", "flickr8k", "speech", "sounds")  # whose val parts confidence is calibrated on
 HELD_OUT_PAIRS: Final = {
@@ -163,6 +164,8 @@ HELD_OUT_PAIRS: Final = {
     "sky": 0.4,
     "speech": 0.7,
 }
+NOT_GATED: Final = "not gated:[/] silent clips count alike whatever is asked"
+NOT_DISTILLED: Final = "not distilled:[/] its shortlist is a plain one"
 PICTURES: Final = "--captions 3 --views 3"
 STAGES: Final = (
     Stage("listen", 510, f"--lr 1e-3 --batch-size 64 --average 0.98 --loss {TIMED_SPELLING}", TIMED),
@@ -223,6 +226,7 @@ class Recipe:
     part: float = 1.0  # of the steps that each stage has
     sources: Sequence[Source] = SOURCES
     stages: Sequence[Stage] = STAGES
+    texts: Sequence[str] = TEXTS
     library: Sequence[str] = LIBRARY
 
     def run(self) -> Path:
@@ -241,11 +245,11 @@ class Recipe:
         if not done:
             raise RecipeError("no stage has any of its data.", f"See {self.data}.")
         out = self.work / done[-1] / "model"
-        library = [str(folders[name]) for name in self.library if name in folders]
-        if not self._once(
-            "distil", ["distil", str(out), *_repeated("--data", library), "--seed", str(self.seed)], must=False
-        ):
-            console.print("[yellow]not distilled:[/] its shortlist is a plain one; see `htav distil`")
+        for name, data, without in ("gate", self.texts, NOT_GATED), ("distil", self.library, NOT_DISTILLED):
+            given = [str(folders[source]) for source in data if source in folders]
+            command = [name, str(out), *_repeated("--data", given), "--seed", str(self.seed)]
+            if not self._once(name, command, must=False):
+                console.print(f"[yellow]{without}; see `htav {name}`")
         held_out = [self.data / name for name in HELD_OUT if name not in self.without]
         found = [str(folder) for folder in held_out if (folder / MANIFEST).is_file()]
         if not self._once("calibrate", ["calibrate", str(out), *_repeated("--data", found)], must=False):
@@ -345,7 +349,7 @@ def main(
     seed: Annotated[int, typer.Option(help="The seed of the training; the sources stay the same.")] = 0,
     part: Annotated[float, typer.Option(help="How much of each stage's steps to train.")] = 1.0,
 ) -> None:
-    """Make the sources, train in seven stages, teach the shortlist, calibrate."""
+    """Make the sources, train in seven stages, teach the picture gate and the shortlist, calibrate."""
     console.print(f"the checkpoint is in {Recipe(data, work, without or (), processes, seed, part).run()}")
 
 

@@ -12,8 +12,9 @@ from model.cli import commands
 from model.confidence import band, evidence, usual_score, weigh
 from model.config import ConfidenceConfig
 from model.data.manifest import load_manifest
-from model.evaluation.calibrate import REFUSED, Outcomes, calibrate, choose, fit, logistic, ranking, report
+from model.evaluation.calibrate import REFUSED, Outcomes, calibrate, choose, fit, ranking, report
 from model.evaluation.evaluate import EvaluationError, QueryScores
+from model.evaluation.logistic import logistic
 from model.evaluation.reliability import calibration_error
 from model.retriever import Retriever
 from tests.model.samples import fresh_tiny
@@ -92,9 +93,11 @@ def test_each_query_is_judged_by_bands_that_do_not_know_it() -> None:
 
 def test_logistic_regression_finds_the_weights_that_made_the_data() -> None:
     rng = np.random.default_rng(0)
-    feature = rng.standard_normal(20000)
-    truth = rng.random(20000) < 1 / (1 + np.exp(-(0.5 - 2.0 * feature)))
-    assert logistic(feature, truth) == pytest.approx((0.5, -2.0), abs=0.1)
+    features = rng.standard_normal((20000, 2))
+    truth = rng.random(20000) < 1 / (1 + np.exp(-(0.5 + features @ [-2.0, 1.0])))
+    assert logistic(features, truth) == pytest.approx((0.5, -2.0, 1.0), abs=0.1)
+    apart = features[:, 0] > 0  # which any weight tells, the larger the better
+    assert 1 < logistic(features, apart, 100.0)[1] < logistic(features, apart, 10.0)[1] < 20
 
 
 def test_evidence_is_what_stands_above_chance_wherever_scores_lie() -> None:

@@ -54,6 +54,7 @@ def padded(clips: ClipTokens, video: int, audio: int) -> ClipTokens:
         torch.cat([clips.audio_mask, torch.zeros(C, audio, dtype=torch.bool)], dim=1),
         clips.chance,
         clips.glance,
+        clips.silent,
     )
 
 
