@@ -21,7 +21,8 @@ class CoarseScores(NamedTuple):
     both: Tensor  # gated by the query over what the clip has
     video: Tensor
     audio: Tensor
-    weight: Tensor  # of the cosines in `both`, in all: 1, and more where the glance is added
+    weight: Tensor  # of the cosines in `both`, were all asked for: 1, and more where the glance is added
+    asked: Tensor  # by the picture gate, how far a clip's pictures count in `both`: 1 but for silent clips
 
 
 class Wanted(NamedTuple):
@@ -138,10 +139,11 @@ class CoarseEncoder(nn.Module):
         present = torch.stack([clips.video_mask.any(dim=1), clips.audio_mask.any(dim=1)], dim=-1)
         gates = self.gate(text.pooled)[:, None, :2].masked_fill(~present, -1e4).softmax(dim=-1) * present
         weight = 1.0 + gates[..., 0] * (whole != 0)  # exactly 0 where there is no glance
-        if self.picture_gate is not None:  # a silent clip has no say where a query asks for sound
-            asked = self.picture_gate(text.gist)[:, None, None]
-            gates = torch.where(clips.silent[:, None], asked * gates, gates)
-        return CoarseScores((gates * cosines).sum(dim=-1), cosines[..., 0], cosines[..., 1], weight)
+        both, asked = (gates * cosines).sum(dim=-1), torch.ones_like(pictures)
+        if self.picture_gate is not None:
+            asked = torch.where(clips.silent & present[:, 0], self.picture_gate(text.gist)[:, None], asked)
+        both = torch.where(both > 0, asked * both, both)  # what is not asked for lifts no score, and may still lower it
+        return CoarseScores(both, cosines[..., 0], cosines[..., 1], weight, asked)
 
     def glances(self, text: TextEncoding, clips: ClipTokens) -> Tensor:
         """B queries with C clips, each as a whole, [B, C]; 0 for a clip without pictures, or without a glance."""

@@ -127,6 +127,8 @@ def explain(pair: PairScores, text: TextEncoding, token_set: TokenSet, heard_as:
         gates["order"] = round(float(audio.order), 4)
     if pair.coarse_share is not None:
         gates["coarse"] = round(float(pair.coarse_share), 4)
+    if pair.asked is not None and float(pair.asked) < 1.0:  # of a silent clip
+        gates["pictures"] = round(float(pair.asked), 4)
     if pair.led is not None:
         gates["events"] = round(float(pair.led), 4)
     if pair.spelled_share is not None:

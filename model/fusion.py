@@ -27,12 +27,13 @@ class PairScores(NamedTuple):
     fused: Tensor
     video: Tensor
     audio: Tensor
-    mean: Tensor  # of the cosines that `fused` sums, led but once by what is heard: what confidence is made of
+    mean: Tensor  # of what `fused` sums, led but once by what is heard: what confidence is made of
     video_block: VideoAttended
     audio_block: AlignedAudio | None  # None when no clip has sound
     gate: Tensor  # [B, N] the modality gate g
     cls_weights: Tensor  # [B, N] what the text alone says of each token's weight in CLS
     coarse_share: Tensor | None = None  # [B, 1] what part of the scores the coarse vectors have, 0 to 1
+    asked: Tensor | None = None  # [B, C] how far the coarse vectors' part counts a clip's pictures, 0 to 1
     led: Tensor | None = None  # [B, C] how far the order of a query's events leads each score, -1 to 1
     spelled_share: Tensor | None = None  # [B, 1] how far words heard letter by letter may lift the scores, 0 to 1
     lift: Tensor | None = None  # [B, C] how far they do, once, 0 to 1
@@ -43,7 +44,7 @@ class PairScores(NamedTuple):
         sums = [(1.0 - share) * own + share * other for own, other in both]
         mean = sums[0] / (1.0 - share + share * coarse.weight)
         fused, video, audio = (score.clamp(-1.0, 1.0) for score in sums)
-        return self._replace(fused=fused, video=video, audio=audio, mean=mean, coarse_share=share)
+        return self._replace(fused=fused, video=video, audio=audio, mean=mean, coarse_share=share, asked=coarse.asked)
 
     def ordered(self, video: Tensor, audio: Tensor, both: Tensor) -> "PairScores":
         """Scores led towards 1 as far as events happen in order [B, C], towards -1 as far as they do not."""

@@ -11,16 +11,11 @@ class PictureGate(nn.Module):
 
     def __init__(self, gist_width: int) -> None:
         super().__init__()
-        self.asks = nn.Linear(gist_width, 1)
-        self.forget()
-
-    @torch.no_grad()
-    def forget(self) -> None:
-        """Stand open again: what was taught is of another text encoder."""
-        self.asks.weight.zero_()
-        self.asks.bias.fill_(OPEN)
+        self.linear = nn.Linear(gist_width, 1)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.constant_(self.linear.bias, OPEN)
 
     def forward(self, gist: Tensor) -> Tensor:
         """[B, hidden] to [B], 0 (sound alone) to 1 (pictures)."""
-        asked: Tensor = torch.sigmoid(self.asks(gist)).squeeze(-1)
+        asked: Tensor = torch.sigmoid(self.linear(gist)).squeeze(-1)
         return asked

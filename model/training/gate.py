@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from model.checkpoint import CONFIG
-from model.data.manifest import Item, load_manifest
+from model.config import ConfidenceConfig
+from model.data.manifest import Item, load_manifest, normalised
 from model.evaluation.evaluate import Progress
 from model.evaluation.logistic import logistic
 from model.retriever import Retriever
@@ -26,7 +27,7 @@ from model.training.start import with_config
 FEWEST: Final = 20  # texts of either sense
 HELD_OUT: Final = 12  # of so many texts of a sense one teaches nothing and says how well it went
 RIDGE: Final = 1.0  # of the logistic regression, in texts
-CAUTION: Final = 30.0  # a text asks for sound where that is so many times as likely: silent films are asked for, too
+CAUTION: Final = 1500.0  # a text asks for sound where that is so many times as likely: silent films are asked for, too
 BATCH: Final = 64
 
 
@@ -37,77 +38,84 @@ class Request:
     checkpoint: Path
     data: Sequence[Path]
     split: str = "train"
-    texts: int = 40_000  # of either sense of a folder, at most
+    texts: int = 40_000  # of either sense, at most
     seed: int = 0
 
 
 def teach_gate(request: Request, progress: Progress) -> dict[str, Any]:
     """Teach the checkpoint in place; the document says how well texts that taught nothing are told apart.
 
-    Raises ManifestError, CheckpointError, or TrainingError where there are too few texts of either sense.
+    Confidence was of the scores before, and is uncalibrated again. Raises ManifestError, CheckpointError, or
+    TrainingError where there are too few texts of either sense.
     """
-    retriever = with_picture_gate(Retriever.from_pretrained(request.checkpoint), request.seed)
+    retriever = with_picture_gate(Retriever.from_pretrained(request.checkpoint))
     texts, pictures = drawn(request)
-    if min(pictures.sum(), (~pictures).sum()) < FEWEST:
+    counts = {"pictures": int(pictures.sum()), "sound": int((~pictures).sum())}
+    if min(counts.values()) < FEWEST:
         raise TrainingError(
-            f"{pictures.sum()} texts for pictures and {(~pictures).sum()} for sound are too few to learn from.",
+            f"{counts['pictures']} texts for pictures and {counts['sound']} for sound are too few to learn from.",
             f"Give --data with {FEWEST} or more of either: photographs, and sounds of the kind `sound`.",
         )
     states = gists(retriever, texts, progress)
     teaches = np.where(pictures, pictures.cumsum(), (~pictures).cumsum()) % HELD_OUT > 0
     bias, *weights = logistic(states[teaches], pictures[teaches], RIDGE)
-    bias += math.log(CAUTION)
+    lessons = pictures[teaches]
+    bias += math.log(CAUTION * (~lessons).sum() / lessons.sum())  # as if there were as many of either
     right = (bias + states @ np.asarray(weights) > 0) == pictures
     gate = retriever.coarse.picture_gate
     assert gate is not None
     with torch.no_grad():
-        gate.asks.weight.copy_(torch.tensor([weights]))
-        gate.asks.bias.fill_(bias)
+        gate.linear.weight.copy_(torch.tensor([weights]))
+        gate.linear.bias.fill_(bias)
     retriever.save_pretrained((request.checkpoint / CONFIG).resolve().parent)  # a run's folder links to its checkpoint
     told = {
         name: round(100.0 * float(right[~teaches & sense].mean()), 1)
         for name, sense in (("pictures", pictures), ("sound", ~pictures))
     }
-    counts = {"pictures": int(pictures.sum()), "sound": int((~pictures).sum())}
     return {"checkpoint": str(request.checkpoint), "texts": counts, "held_out_right_percent": told}
 
 
-def with_picture_gate(retriever: Retriever, seed: int) -> Retriever:
-    """The retriever with the gate, untaught where it has none. Raises TrainingError."""
+def with_picture_gate(retriever: Retriever) -> Retriever:
+    """The retriever with the gate, untaught where it has none, and without confidence. Raises TrainingError."""
     if not retriever.config.gist:
         raise TrainingError(
             "the checkpoint is of an earlier version, which knows no gist of a query.",
             "Train it on with `htav train --init`; then teach its gate.",
         )
-    return with_config(retriever, replace(retriever.config, picture_gate=1), seed)
+    return with_config(retriever, replace(retriever.config, picture_gate=1, confidence=ConfidenceConfig()), 0)
 
 
 def drawn(request: Request) -> tuple[list[str], NDArray[np.bool_]]:
-    """Up to `texts` of either sense of each folder, in an order drawn by the seed, and which ask for pictures [M]."""
+    """Up to `texts` of either sense, in an order drawn by the seed, and which of them ask for pictures [M]."""
     rng = np.random.default_rng([request.seed, 11])
-    found: dict[str, bool] = {}
-    for folder in request.data:
-        for sense, texts in enumerate(by_sense(load_manifest(folder, request.split))):
-            places = rng.permutation(len(texts))[: request.texts]
-            found |= {texts[place]: not sense for place in places}
-    texts = list(found)
-    order = rng.permutation(len(texts))
-    return [texts[place] for place in order], np.array([found[texts[place]] for place in order])
+    senses = by_sense([item for folder in request.data for item in load_manifest(folder, request.split)])
+    chosen = [
+        (texts[place], sense == 0)
+        for sense, texts in enumerate(senses)
+        for place in rng.permutation(len(texts))[: request.texts]
+    ]
+    mixed = [chosen[place] for place in rng.permutation(len(chosen))]
+    return [text for text, _ in mixed], np.array([pictures for _, pictures in mixed], dtype=bool)
 
 
 def by_sense(items: Sequence[Item]) -> tuple[list[str], list[str]]:
     """Each text that asks for pictures alone, and each that asks for sound alone; what is said asks for neither."""
-    seen: dict[str, None] = {}
-    heard: dict[str, None] = {}
+    seen: dict[str, str] = {}
+    heard: dict[str, str] = {}
     for item in items:
         if item.form == "still" or item.kind == "visual":
-            seen |= dict.fromkeys(item.texts)
+            seen |= _named(item.texts)
         elif item.kind == "sound":
-            heard |= dict.fromkeys(item.texts)
-        seen |= dict.fromkeys(item.parts.get("seen", ()))
-        heard |= dict.fromkeys(item.parts.get("heard", ()))
-    both = seen.keys() & heard.keys()
-    return [text for text in seen if text not in both], [text for text in heard if text not in both]
+            heard |= _named(item.texts)
+        seen |= _named(item.parts.get("seen", ()))
+        heard |= _named(item.parts.get("heard", ()))
+    for key in seen.keys() & heard.keys():
+        del seen[key], heard[key]
+    return list(seen.values()), list(heard.values())
+
+
+def _named(texts: Sequence[str]) -> dict[str, str]:
+    return {normalised(text): text for text in texts}
 
 
 def gists(retriever: Retriever, texts: Sequence[str], progress: Progress) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ TEXT_TRUNK = ("text.embeddings.", "text.layers.")
 FRAME_TRUNK = ("video.trunk.",)
 AUDIO_TRUNK = ("audio.pretrained.",)
 TRUNKS = {"text": TEXT_TRUNK, "frames": FRAME_TRUNK, "audio": AUDIO_TRUNK}
-APART = ("coarse.listing.", "coarse.picture_gate.")  # taught by `htav distil` and `htav gate` alone
+DISTILLED = "coarse.listing."  # taught by `htav distil` alone
 SCALE_RATE = 10.0
 GATE = re.compile(r"\.graph\.layers\.\d+\.gate$|^spelling\.said\.")
 STAGE = re.compile(r"\.(?:blocks|features|layers|layer)\.(\d+)\.")
@@ -58,7 +58,7 @@ def select(retriever: Retriever, loss: nn.Module, options: Options) -> Trained:
     only = tuple(filter(None, options.only.replace(" ", "").split(","))) or ("",)  # every name starts so
     everything = [*retriever.named_parameters(), *((f"loss.{name}", value) for name, value in loss.named_parameters())]
     for name, value in everything:
-        value.requires_grad_(value.requires_grad and name.startswith(only) and not name.startswith(APART))
+        value.requires_grad_(value.requires_grad and name.startswith(only) and not name.startswith(DISTILLED))
     moving = {name: value for name, value in everything if value.requires_grad}
     if not moving:
         raise TrainingError(f"--only {options.only} leaves nothing to learn.", "Name weights as in: coarse.,late.")

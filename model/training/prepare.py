@@ -60,10 +60,11 @@ def build(options: Options, *, resumed: bool) -> tuple[Retriever, RetrievalLoss]
             )
         card = CARD.format(name=retriever.name)
         retriever = deepened(retriever, options.seed)
-        retriever.config, retriever.card = replace(retriever.config, confidence=ConfidenceConfig()), card
-        for taught in (retriever.coarse.listing, retriever.coarse.picture_gate):
-            if taught is not None:
-                taught.forget()
+        retriever.coarse.picture_gate = None  # `htav gate` makes it anew of the text encoder that this becomes
+        retriever.config = replace(retriever.config, picture_gate=0, confidence=ConfidenceConfig())
+        retriever.card = card
+        if retriever.coarse.listing is not None:
+            retriever.coarse.listing.forget()
     else:
         pretrained = options.preset != "tiny" and not resumed
         retriever = Retriever.from_preset(options.preset, pretrained=pretrained, seed=options.seed)

@@ -164,8 +164,6 @@ HELD_OUT_PAIRS: Final = {
     "sky": 0.4,
     "speech": 0.7,
 }
-NOT_GATED: Final = "not gated:[/] silent clips count alike whatever is asked"
-NOT_DISTILLED: Final = "not distilled:[/] its shortlist is a plain one"
 PICTURES: Final = "--captions 3 --views 3"
 STAGES: Final = (
     Stage("listen", 510, f"--lr 1e-3 --batch-size 64 --average 0.98 --loss {TIMED_SPELLING}", TIMED),
@@ -245,11 +243,9 @@ class Recipe:
         if not done:
             raise RecipeError("no stage has any of its data.", f"See {self.data}.")
         out = self.work / done[-1] / "model"
-        for name, data, without in ("gate", self.texts, NOT_GATED), ("distil", self.library, NOT_DISTILLED):
-            given = [str(folders[source]) for source in data if source in folders]
-            command = [name, str(out), *_repeated("--data", given), "--seed", str(self.seed)]
-            if not self._once(name, command, must=False):
-                console.print(f"[yellow]{without}; see `htav {name}`")
+        silent, plain = "silent clips count alike whatever is asked", "its shortlist is a plain one"
+        self._teach("gate", out, folders, self.texts, silent, undoes=("distil", "calibrate"))  # which rank by scores
+        self._teach("distil", out, folders, self.library, plain)
         held_out = [self.data / name for name in HELD_OUT if name not in self.without]
         found = [str(folder) for folder in held_out if (folder / MANIFEST).is_file()]
         if not self._once("calibrate", ["calibrate", str(out), *_repeated("--data", found)], must=False):
@@ -299,10 +295,35 @@ class Recipe:
             command += ["--audio-from", str(self.work / stage.hears_as / "model")]
         return self._once(stage.name, command, processes=self.processes, leaves=state_folder(out / STATES, steps))
 
+    def _teach(
+        self,
+        name: str,
+        out: Path,
+        folders: dict[str, Path],
+        sources: Sequence[str],
+        without: str,
+        undoes: Sequence[str] = (),
+    ) -> None:
+        """Teach the trained checkpoint by a command of that name, with those of the sources that there are."""
+        data = [str(folders[source]) for source in sources if source in folders]
+        command = [name, str(out), *_repeated("--data", data), "--seed", str(self.seed)]
+        if not self._once(name, command, must=False, undoes=undoes):
+            console.print(f"[yellow]left out:[/] {name}, so {without}; see `htav {name}`")
+
     def _once(
-        self, name: str, command: list[str], *, processes: int = 1, must: bool = True, leaves: Path | None = None
+        self,
+        name: str,
+        command: list[str],
+        *,
+        processes: int = 1,
+        must: bool = True,
+        leaves: Path | None = None,
+        undoes: Sequence[str] = (),
     ) -> bool:
-        """Run a `htav` command unless it is done; whether it is. One that was stopped has not left what it should."""
+        """Run a `htav` command unless it is done; whether it is. One that was stopped has not left what it should.
+
+        What it `undoes` is to be run again after it.
+        """
         mark = self.work / "done" / name
         if mark.exists():
             return True
@@ -315,6 +336,8 @@ class Recipe:
             return False
         if leaves is not None and not leaves.exists():
             raise RecipeError(f"the step '{name}' was stopped.", "Start again with the same command: it goes on.")
+        for later in undoes:
+            (mark.parent / later).unlink(missing_ok=True)
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
         return True

@@ -92,7 +92,7 @@ def test_the_sum_of_two_cosines_stays_a_score() -> None:
     pairs = tiny().fusion(text, tiny().collate(tiny().encode_clips([clip(1)])))
     most = torch.ones_like(pairs.fused)
     pairs = pairs._replace(fused=most, video=most, audio=most)
-    coarse = CoarseScores(2 * most, 2 * most, most, 2 * most)  # both cosines are 1
+    coarse = CoarseScores(2 * most, 2 * most, most, 2 * most, most)  # both cosines are 1
     summed = pairs.summed(coarse, torch.full((len(TEXTS), 1), 0.5))
     assert float(summed.fused.max()) == float(summed.video.max()) == 1.0
     torch.testing.assert_close(summed.mean, most)

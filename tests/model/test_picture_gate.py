@@ -1,25 +1,26 @@
 """How far a text asks for pictures: nothing until it is taught, then silent clips give way where sound is asked for."""
 
+import itertools
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from typer.testing import CliRunner
 
 from model.checkpoint import CARD
 from model.cli import commands
-from model.config import ConfigError
+from model.config import ConfidenceConfig, ConfigError
 from model.data.manifest import load_manifest
 from model.picture_gate import PictureGate
 from model.retriever import Retriever
 from model.training import gate as module
 from model.training.gate import Request, by_sense, drawn, teach_gate, with_picture_gate
 from model.training.options import Options, TrainingError
-from model.training.parameters import select
+from model.training.prepare import build
 from tests.model.samples import TEXTS, clip, fresh_tiny
 from tests.model.small_data import quiet, write_lines
 
@@ -52,29 +53,49 @@ def gate_of(network: Retriever) -> PictureGate:
 
 def test_untaught_it_changes_no_score() -> None:
     plain = fresh_tiny()
-    grown = with_picture_gate(plain, 0)
+    grown = with_picture_gate(plain)
     clips = [clip(1), clip(2, seconds=0.0), clip(3, frames=0)]
     for row in range(len(TEXTS)):
         before, after = (n.rerank(n.encode_text(TEXTS), row, n.encode_clips(clips)) for n in (plain, grown))
-        np.testing.assert_allclose(np.stack(after[:3]), np.stack(before[:3]), atol=1e-6)
+        np.testing.assert_allclose(np.stack(after), np.stack(before), atol=1e-6)
 
 
-def test_a_silent_clip_gives_way_where_sound_is_asked_for_and_no_other_clip_does() -> None:
-    network = with_picture_gate(fresh_tiny(), 0)
-    text, clips = network.encode_text(TEXTS), network.encode_clips([clip(1), clip(2, seconds=0.0), clip(3, frames=0)])
-    tensors = network.collate(clips)
+def test_a_silent_clip_gives_way_as_far_as_each_query_asks_for_sound() -> None:
+    network = with_picture_gate(fresh_tiny())
+    shown = [clip(1), clip(2, seconds=0.0), clip(3, frames=0), clip(4, seconds=0.0)]
+    text, clips = network.encode_text(TEXTS), network.collate(network.encode_clips(shown))
+    assert len(TEXTS) not in {1, len(shown)} and clips.silent.tolist() == [False, True, False, True]
+    gate = gate_of(network)
     with torch.no_grad():
-        opened = network.coarse.compare(text, tensors, glance=True)
-        gate_of(network).asks.bias.zero_()  # every text asks for pictures by half
-        halved = network.coarse.compare(text, tensors, glance=True)
-        unheard = network.coarse.compare(text, tensors.only(("video",)), glance=True)
-    torch.testing.assert_close(unheard.both[:, :2], opened.video[:, :2])  # where sound does not count no clip lacks it
-    torch.testing.assert_close(halved.both[:, 1], 0.5 * opened.both[:, 1])
-    assert bool((opened.both[:, 1] != 0).all())
-    for place in (0, 2):
-        torch.testing.assert_close(halved.both[:, place], opened.both[:, place])
-    for one, other in zip(opened[1:], halved[1:], strict=True):  # pictures alone, what confidence divides by
-        torch.testing.assert_close(one, other)
+        opened = network.coarse.compare(text, clips, glance=True)
+        gate.linear.weight.copy_(torch.linspace(-1, 1, gate.linear.in_features))
+        gate.linear.bias.zero_()
+        asked = gate(text.gist)
+        found = network.coarse.compare(text, clips, glance=True)
+        unheard = network.coarse.compare(text, clips.only(("video",)), glance=True)
+        unseen = network.coarse.compare(text, clips.only(("audio",)), glance=True)
+    assert float(asked.max() - asked.min()) > 0.2
+    for row, clip_number in itertools.product(range(len(TEXTS)), (1, 3)):
+        before = opened.both[row, clip_number]
+        torch.testing.assert_close(found.both[row, clip_number], before * asked[row] if before > 0 else before)
+    assert bool((opened.both[:, [1, 3]] > 0).any()) and bool((opened.both[:, [1, 3]] < 0).any())
+    assert torch.equal(found.both[:, [0, 2]], opened.both[:, [0, 2]])
+    for name in ("video", "audio", "weight"):  # one modality by itself, and what confidence divides by
+        assert torch.equal(getattr(found, name), getattr(opened, name))
+    torch.testing.assert_close(unheard.both[:, [0, 1, 3]], opened.video[:, [0, 1, 3]])  # none is silent there
+    torch.testing.assert_close(unseen.both[:, [0, 2]], opened.audio[:, [0, 2]])
+
+
+def test_an_explanation_says_how_far_a_silent_clip_counts() -> None:
+    network = with_picture_gate(fresh_tiny())
+    with torch.no_grad():
+        gate_of(network).linear.bias.zero_()
+    text, (heard, silent) = network.encode_text(TEXTS), network.encode_clips([clip(1), clip(2, seconds=0.0)])
+    assert network.explain(text, 0, silent).gates["pictures"] == 0.5
+    assert "pictures" not in network.explain(text, 0, heard).gates
+    for modalities in (("video",), ("audio",)):
+        assert "pictures" not in network.explain(text, 0, heard, modalities).gates
+        assert "pictures" not in network.explain(text, 0, silent, modalities).gates
 
 
 def test_it_is_taught_by_texts_alone_and_nothing_else_moves(data: Path) -> None:
@@ -86,11 +107,32 @@ def test_it_is_taught_by_texts_alone_and_nothing_else_moves(data: Path) -> None:
         seen, heard = (gate_of(after)(after.encode_text(texts).gist) for texts in (SEEN, HEARD))
     assert float(seen.min()) > float(heard.max())
     assert after.card == "the card" and after.config == replace(before.config, picture_gate=1)
+    assert after.fingerprint != before.fingerprint
     for name, value in before.state_dict().items():
         assert torch.equal(after.state_dict()[name], value), name
     again = teach_gate(request(data), quiet)
     assert again == document
-    assert torch.equal(gate_of(Retriever.from_pretrained(data / "checkpoint")).asks.weight, gate_of(after).asks.weight)
+    assert torch.equal(
+        gate_of(Retriever.from_pretrained(data / "checkpoint")).linear.weight, gate_of(after).linear.weight
+    )
+
+
+def test_confidence_in_scores_of_before_does_not_stay(data: Path) -> None:
+    network = Retriever.from_pretrained(data / "checkpoint")
+    network.config = replace(network.config, confidence=ConfidenceConfig(high=0.9))
+    network.save_pretrained(data / "checkpoint")
+    teach_gate(request(data), quiet)
+    assert Retriever.from_pretrained(data / "checkpoint").config.confidence == ConfidenceConfig()
+
+
+def test_what_may_be_either_asks_for_pictures(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bias() -> float:
+        teach_gate(request(data), quiet)
+        return float(gate_of(Retriever.from_pretrained(data / "checkpoint")).linear.bias.detach())
+
+    usual = bias()
+    monkeypatch.setattr(module, "CAUTION", module.CAUTION / 100)
+    assert bias() == pytest.approx(usual - math.log(100), abs=0.01)
 
 
 def test_texts_of_either_sense(tmp_path: Path) -> None:
@@ -99,10 +141,16 @@ def test_texts_of_either_sense(tmp_path: Path) -> None:
         {"file": "b.wav", "texts": ["a bell", "a horn"], "kind": "sound"},
         {"file": "c.mp4", "texts": ["a duck quacks"], "seen": ["a duck"], "heard": ["quacking"], "said": ["hello"]},
     ]
+    (tmp_path / "other").mkdir()
     write_lines(tmp_path, lines)
+    write_lines(tmp_path / "other", [{"file": "d.wav", "texts": ["A dog.", "rain"], "kind": "sound"}])
     assert by_sense(load_manifest(tmp_path)) == (["a dog", "a duck"], ["a horn", "quacking"])
-    texts, pictures = drawn(Request(Path("unused"), (tmp_path,), texts=1))
-    assert len(texts) == 2 and sorted(pictures) == [False, True]
+    for folders in ((tmp_path, tmp_path / "other"), (tmp_path / "other", tmp_path)):
+        texts, pictures = drawn(Request(Path("unused"), folders))
+        found = dict(zip(texts, pictures.tolist(), strict=True))
+        assert found == {"a duck": True, "a horn": False, "quacking": False, "rain": False}
+    few, pictures = drawn(Request(Path("unused"), (tmp_path,), texts=1))
+    assert len(few) == 2 and sorted(pictures.tolist()) == [False, True]
 
 
 def test_what_cannot_be_learned_from_is_said(data: Path) -> None:
@@ -112,22 +160,28 @@ def test_what_cannot_be_learned_from_is_said(data: Path) -> None:
     old = fresh_tiny()
     old.config = type(old.config).from_json(old.config.to_json() | {"gist": 0, "listing": 0, "glance": 0})
     with pytest.raises(TrainingError, match="an earlier version"):
-        with_picture_gate(old, 0)
+        with_picture_gate(old)
     with pytest.raises(ConfigError, match="picture_gate needs"):
         type(old.config).from_json(old.config.to_json() | {"picture_gate": 1})
     assert (data / "checkpoint" / "model.safetensors").read_bytes() == before
 
 
-def test_training_leaves_it_alone_and_forgets_what_it_was_taught() -> None:
-    network = with_picture_gate(fresh_tiny(), 0)
-    chosen = select(network, nn.Linear(1, 1), Options(data=(), out=Path("unused"), preset="tiny"))
-    assert not [name for name in chosen.parameters if name.startswith("coarse.picture_gate.")]
-    gate = gate_of(network)
-    with torch.no_grad():
-        gate.asks.weight.normal_()
-    gate.forget()
-    with torch.no_grad():
-        assert float(gate(network.encode_text(TEXTS).gist).min()) > 0.999999
+def test_training_goes_on_without_it_and_can_be_resumed(data: Path) -> None:
+    """It is of the text encoder that was; a resumed run begins from the preset, which has none."""
+    teach_gate(request(data), quiet)
+    options = Options(data=(), out=data / "run", preset="tiny", init=data / "checkpoint")
+    begun, resumed = (build(options, resumed=again)[0] for again in (False, True))
+    assert begun.config.picture_gate == 0 and begun.coarse.picture_gate is None
+    resumed.load_state_dict(begun.state_dict())
+
+
+def test_a_run_folder_still_links_to_its_checkpoint(data: Path) -> None:
+    (data / "run").mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (data / "run" / name).symlink_to(data / "checkpoint" / name)
+    teach_gate(replace(request(data), checkpoint=data / "run"), quiet)
+    assert (data / "run" / "model.safetensors").is_symlink()
+    assert Retriever.from_pretrained(data / "checkpoint").config.picture_gate == 1
 
 
 def test_the_command_prints_one_document(data: Path) -> None:

@@ -6,14 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from model.data.manifest import load_manifest
 from model.retriever import Retriever
+from model.training import recipe as module
 from model.training.prepare import loss_weights
-from model.training.recipe import SOURCES, STAGES, Recipe, RecipeError, Source, Stage
+from model.training.recipe import LIBRARY, SOURCES, STAGES, TEXTS, Recipe, RecipeError, Source, Stage
 from tests.model.small_data import photographs, tones
 
 TINY = "--preset tiny --batch-size 4 --threads 1 --views 1 --validate-every 100"
@@ -51,7 +54,8 @@ def test_the_recipe_ends_in_a_calibrated_checkpoint_and_does_nothing_twice(
     out = recipe(data).run()
     said = " ".join(capfd.readouterr().err.split())
     assert "left out: broken" in said and "speech is not there" in said
-    assert "queries that are not about speech are too few" in said and "not distilled" in said
+    assert "queries that are not about speech are too few" in said and "left out: distil" in said
+    assert "4 for sound are too few" in said and "left out: gate" in said
     assert Retriever.from_pretrained(out).config.preset == "tiny"
     assert "calibrate" in {path.name for path in (data.parent / "work" / "done").iterdir()}
     before = (out / "model.safetensors").stat().st_mtime_ns
@@ -103,6 +107,28 @@ def test_a_source_that_was_stopped_half_way_is_made_anew(data: Path) -> None:
         (data.parent / "work" / "done" / "source-said").unlink()
 
 
+def test_a_gate_that_comes_late_makes_shortlist_and_confidence_anew(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are made of scores, which the gate changes."""
+    ran: list[str] = []
+    fails = {"gate"}
+
+    def runs(command: Sequence[str], _environment: object) -> int:
+        name = next(part for part in command if part in {"train", "gate", "distil", "calibrate"})
+        ran.append(name)
+        return name in fails
+
+    monkeypatch.setattr(module, "_exit_status", runs)
+    monkeypatch.setattr(module, "state_folder", lambda *_: data)
+    late = replace(recipe(data), sources=(Source("flickr8k"), Source("sounds")))
+    late.run()
+    fails.clear()
+    late.run()
+    late.run()
+    assert ran == ["train"] * 3 + ["gate", "distil", "calibrate"] + ["gate", "distil", "calibrate"]
+
+
 def test_what_cannot_be_done_is_said(data: Path) -> None:
     with pytest.raises(RecipeError, match="no source 'flickr'"):
         recipe(data, without=("flickr",)).run()
@@ -124,6 +150,7 @@ def test_without_photographs_the_stages_that_need_them_are_left_out(
 
 def test_every_stage_takes_known_sources_and_readable_options() -> None:
     names = {source.name for source in SOURCES}
+    assert {*TEXTS, *LIBRARY} <= names
     for stage in STAGES:
         assert set(stage.weights) <= names
         assert {*stage.starts_from, stage.hears_as} - {""} <= {other.name for other in STAGES}
