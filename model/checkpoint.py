@@ -33,7 +33,7 @@ EMBEDDED = Path(__file__).parent / "weights" / "compact"
 SAVING, SAVED = ".saving", ".saved"
 CONFIG_DIGEST = "config_sha256"  # in the weights' metadata; confidence bands are left out, which calibration sets
 # Settings that came after checkpoints were published; 0: not there.
-LATER_PARTS = ("wide", "gist", "listing", "spelling", "glance", "picture_gate")
+LATER_PARTS = ("wide", "gist", "listing", "spelling", "glance", "sound_gate")
 # Weights of earlier versions, which nothing uses any more.
 FORMER_PARTS = ("audio.ctc.", "spelling.usual.", "spelling.slope", "spelling.offset")
 QUERY_PARTS = ("text.", "fusion.", "coarse.", "late.", "spelling.")

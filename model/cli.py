@@ -160,13 +160,13 @@ def train(
 
 @commands.command()
 def gate(
-    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint folder whose picture gate is taught, in place.")],
-    data: Annotated[list[Path], typer.Option(help="A manifest folder; give several, of pictures and of sounds.")],
+    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint folder whose sound gate is taught, in place.")],
+    data: Annotated[list[Path], typer.Option(help="A manifest folder; give several: sounds, photographs, speech.")],
     split: Annotated[str, typer.Option(help="The part of the data that is learned from.")] = "train",
-    texts: Annotated[int, typer.Option(min=1, help="Texts for pictures, and for sound, at most.")] = 40_000,
+    texts: Annotated[int, typer.Option(min=1, help="Names of sounds, and other texts, at most.")] = 100_000,
     seed: Annotated[int, typer.Option(help="Equal seeds teach equally.")] = 0,
 ) -> None:
-    """Teach a checkpoint how far a text asks for pictures, by texts alone; prints one JSON document.
+    """Teach a checkpoint which texts name a sound, by texts alone; prints one JSON document.
 
     Scores change, so teach the shortlist (`htav distil`) and confidence (`htav calibrate`) anew after it.
     """

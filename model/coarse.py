@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from model.clip_tokens import ClipTokens
 from model.listing import Listing, told
-from model.picture_gate import PictureGate
+from model.sound_gate import SoundGate
 from model.text import TextEncoding
 from model.wide import NormedWideLayers, unit
 
@@ -22,7 +22,7 @@ class CoarseScores(NamedTuple):
     video: Tensor
     audio: Tensor
     weight: Tensor  # of the cosines in `both`, were all asked for: 1, and more where the glance is added
-    asked: Tensor  # by the picture gate, how far a clip's pictures count in `both`: 1 but for silent clips
+    asked: Tensor  # by the sound gate, how far a clip's pictures count in `both`: 1 but for silent clips
 
 
 class Wanted(NamedTuple):
@@ -43,10 +43,10 @@ class CoarseEncoder(nn.Module):
     """One vector a modality and one for both, 3 d numbers a clip, so that the shortlist is one inner product."""
 
     def __init__(
-        self, width: int, wide: int = 0, gist_width: int = 0, listing: int = 0, glance: int = 0, picture_gate: int = 0
+        self, width: int, wide: int = 0, gist_width: int = 0, listing: int = 0, glance: int = 0, sound_gate: int = 0
     ) -> None:
         """`wide` and `listing` are hidden widths of what is added to the query for pictures and for the shortlist,
-        `glance` that of the query as a whole, `gist_width` is RoBERTa's, `picture_gate` is 1; 0 for none."""
+        `glance` that of the query as a whole, `gist_width` is RoBERTa's, `sound_gate` is 1; 0 for none."""
         super().__init__()
         self.video_pool, self.audio_pool = AttentionPool(width), AttentionPool(width)
         self.fused = nn.Linear(2 * width, width, bias=False)
@@ -60,7 +60,7 @@ class CoarseEncoder(nn.Module):
         self.gist = NormedWideLayers(gist_width, wide, width) if gist_width else None
         self.listing = Listing(width, gist_width, listing) if listing else None
         self.glance = NormedWideLayers(gist_width, glance, width) if glance else None
-        self.picture_gate = PictureGate(gist_width) if picture_gate else None
+        self.sound_gate = SoundGate(gist_width) if sound_gate else None
         self.gate = nn.Linear(width, 3)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
@@ -140,8 +140,8 @@ class CoarseEncoder(nn.Module):
         gates = self.gate(text.pooled)[:, None, :2].masked_fill(~present, -1e4).softmax(dim=-1) * present
         weight = 1.0 + gates[..., 0] * (whole != 0)  # exactly 0 where there is no glance
         both, asked = (gates * cosines).sum(dim=-1), torch.ones_like(pictures)
-        if self.picture_gate is not None:
-            asked = torch.where(clips.silent & present[:, 0], self.picture_gate(text.gist)[:, None], asked)
+        if self.sound_gate is not None:
+            asked = torch.where(clips.silent & present[:, 0], 1.0 - self.sound_gate(text.gist)[:, None], asked)
         both = torch.where(both > 0, asked * both, both)  # what is not asked for lifts no score, and may still lower it
         return CoarseScores(both, cosines[..., 0], cosines[..., 1], weight, asked)
 

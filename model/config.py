@@ -112,8 +112,8 @@ class RetrieverConfig:
 
     `gist` is 1 where RoBERTa's mean state adds to that query, too, `spelling` where words are found by their letters;
     `listing` is the hidden width of what is added for the shortlist alone, `glance` that of what compares a clip and a
-    query as a whole (both need `gist`, this `wide`, too). `picture_gate` is 1 where RoBERTa's mean state says how far a
-    query asks for pictures.
+    query as a whole (both need `gist`, this `wide`, too). `sound_gate` is 1 where RoBERTa's mean state says how far a
+    query names a sound.
     """
 
     preset: str
@@ -127,7 +127,7 @@ class RetrieverConfig:
     listing: int = 0
     spelling: int = 0
     glance: int = 0
-    picture_gate: int = 0
+    sound_gate: int = 0
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
 
     @property
@@ -147,7 +147,7 @@ class RetrieverConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "RetrieverConfig":
         config: RetrieverConfig = _build(cls, values, "config")
-        needs = (("listing", "gist"), ("glance", "gist"), ("glance", "wide"), ("picture_gate", "gist"))
+        needs = (("listing", "gist"), ("glance", "gist"), ("glance", "wide"), ("sound_gate", "gist"))
         for part, needed in needs:
             if getattr(config, part) and not getattr(config, needed):
                 raise ConfigError(f"config.{part} needs config.{needed}.", _RESTORE)

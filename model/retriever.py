@@ -50,7 +50,7 @@ class Retriever(nn.Module, ModelHubMixin):
         self.text = TextEncoder(config.text, config.width, tokenizer)
         self.fusion = FusionHead(config.width, len(config.video.channels), config.dtw_gamma)
         self.coarse = CoarseEncoder(
-            config.width, config.wide, config.gist_width, config.listing, config.glance, config.picture_gate
+            config.width, config.wide, config.gist_width, config.listing, config.glance, config.sound_gate
         )
         self.late = QueryShare(config.width, start=0.27) if config.wide else None
         self.spelling = Spelling(config.width) if config.spelling else None
@@ -211,7 +211,10 @@ class Retriever(nn.Module, ModelHubMixin):
         if any(text.events):
             pairs = pairs.ordered(*event_order(self.fusion, self.coarse, text, clips))
         if letters and self.spelling is not None and bool(clips.audio_mask.any()):
-            pairs = pairs.lifted(*self.spelling(text, clips))
+            heard, share = self.spelling(text, clips)
+            if self.coarse.sound_gate is not None:  # the name of a sound is no quotation
+                share = share * (1.0 - self.coarse.sound_gate(text.gist)[:, None])
+            pairs = pairs.lifted(heard, share)
         return pairs
 
     @torch.inference_mode()

@@ -1,8 +1,8 @@
-"""The picture gate (`model.picture_gate`), taught by texts alone: some ask for pictures, some for sound.
+"""The sound gate (`model.sound_gate`), taught by texts alone: names of sounds against captions and what people say.
 
 A pair's score cannot teach it: whether a query asks for pictures has no say where a clip has none, and in training no
-sound is looked for among silent pictures. But captions are not worded as the names of sounds are, and RoBERTa's mean
-state tells them apart (a linear probe: Alain and Bengio 2016).
+sound is looked for among silent pictures. But names of sounds are worded as nothing else is, and RoBERTa's mean state
+tells them apart (a linear probe: Alain and Bengio 2016).
 """
 
 import math
@@ -24,10 +24,10 @@ from model.retriever import Retriever
 from model.training.options import TrainingError
 from model.training.start import with_config
 
-FEWEST: Final = 20  # texts of either sense
-HELD_OUT: Final = 12  # of so many texts of a sense one teaches nothing and says how well it went
-RIDGE: Final = 1.0  # of the logistic regression, in texts
-CAUTION: Final = 1500.0  # a text asks for sound where that is so many times as likely: silent films are asked for, too
+FEWEST: Final = 20  # texts of either kind
+HELD_OUT: Final = 12  # of so many texts of a kind one teaches nothing and says how well it went
+RIDGE: Final = 0.03  # of the logistic regression, in texts: so little that few texts are undecided
+CAUTION: Final = 10_000.0  # a text names a sound where that is so many times as likely: else nothing is lost
 BATCH: Final = 64
 
 
@@ -38,7 +38,7 @@ class Request:
     checkpoint: Path
     data: Sequence[Path]
     split: str = "train"
-    texts: int = 40_000  # of either sense, at most
+    texts: int = 100_000  # of either kind, at most
     seed: int = 0
 
 
@@ -46,75 +46,76 @@ def teach_gate(request: Request, progress: Progress) -> dict[str, Any]:
     """Teach the checkpoint in place; the document says how well texts that taught nothing are told apart.
 
     Confidence was of the scores before, and is uncalibrated again. Raises ManifestError, CheckpointError, or
-    TrainingError where there are too few texts of either sense.
+    TrainingError where there are too few texts of either kind.
     """
-    retriever = with_picture_gate(Retriever.from_pretrained(request.checkpoint))
-    texts, pictures = drawn(request)
-    counts = {"pictures": int(pictures.sum()), "sound": int((~pictures).sum())}
+    retriever = with_sound_gate(Retriever.from_pretrained(request.checkpoint))
+    texts, names = drawn(request)
+    counts = {"sounds": int(names.sum()), "others": int((~names).sum())}
     if min(counts.values()) < FEWEST:
         raise TrainingError(
-            f"{counts['pictures']} texts for pictures and {counts['sound']} for sound are too few to learn from.",
-            f"Give --data with {FEWEST} or more of either: photographs, and sounds of the kind `sound`.",
+            f"{counts['sounds']} names of sounds and {counts['others']} other texts are too few to learn from.",
+            f"Give --data with {FEWEST} or more of either: sounds of the kind `sound`, and photographs.",
         )
     states = gists(retriever, texts, progress)
-    teaches = np.where(pictures, pictures.cumsum(), (~pictures).cumsum()) % HELD_OUT > 0
-    bias, *weights = logistic(states[teaches], pictures[teaches], RIDGE)
-    lessons = pictures[teaches]
-    bias += math.log(CAUTION * (~lessons).sum() / lessons.sum())  # as if there were as many of either
-    right = (bias + states @ np.asarray(weights) > 0) == pictures
-    gate = retriever.coarse.picture_gate
+    teaches = np.where(names, names.cumsum(), (~names).cumsum()) % HELD_OUT > 0
+    lessons = names[teaches]
+    bias, *weights = logistic(states[teaches], lessons, RIDGE)
+    bias -= math.log(CAUTION * lessons.sum() / (~lessons).sum())  # as if there were as many of either
+    right = (bias + states @ np.asarray(weights) > 0) == names
+    gate = retriever.coarse.sound_gate
     assert gate is not None
     with torch.no_grad():
         gate.linear.weight.copy_(torch.tensor([weights]))
         gate.linear.bias.fill_(bias)
     retriever.save_pretrained((request.checkpoint / CONFIG).resolve().parent)  # a run's folder links to its checkpoint
     told = {
-        name: round(100.0 * float(right[~teaches & sense].mean()), 1)
-        for name, sense in (("pictures", pictures), ("sound", ~pictures))
+        kind: round(100.0 * float(right[~teaches & chosen].mean()), 1)
+        for kind, chosen in (("sounds", names), ("others", ~names))
     }
     return {"checkpoint": str(request.checkpoint), "texts": counts, "held_out_right_percent": told}
 
 
-def with_picture_gate(retriever: Retriever) -> Retriever:
+def with_sound_gate(retriever: Retriever) -> Retriever:
     """The retriever with the gate, untaught where it has none, and without confidence. Raises TrainingError."""
     if not retriever.config.gist:
         raise TrainingError(
             "the checkpoint is of an earlier version, which knows no gist of a query.",
             "Train it on with `htav train --init`; then teach its gate.",
         )
-    return with_config(retriever, replace(retriever.config, picture_gate=1, confidence=ConfidenceConfig()), 0)
+    return with_config(retriever, replace(retriever.config, sound_gate=1, confidence=ConfidenceConfig()), 0)
 
 
 def drawn(request: Request) -> tuple[list[str], NDArray[np.bool_]]:
-    """Up to `texts` of either sense, in an order drawn by the seed, and which of them ask for pictures [M]."""
+    """Up to `texts` of either kind, in an order drawn by the seed, and which of them name a sound [M]."""
     rng = np.random.default_rng([request.seed, 11])
-    senses = by_sense([item for folder in request.data for item in load_manifest(folder, request.split)])
+    kinds = by_kind([item for folder in request.data for item in load_manifest(folder, request.split)])
     chosen = [
-        (texts[place], sense == 0)
-        for sense, texts in enumerate(senses)
+        (texts[place], kind == 0)
+        for kind, texts in enumerate(kinds)
         for place in rng.permutation(len(texts))[: request.texts]
     ]
     mixed = [chosen[place] for place in rng.permutation(len(chosen))]
-    return [text for text, _ in mixed], np.array([pictures for _, pictures in mixed], dtype=bool)
+    return [text for text, _ in mixed], np.array([names for _, names in mixed], dtype=bool)
 
 
-def by_sense(items: Sequence[Item]) -> tuple[list[str], list[str]]:
-    """Each text that asks for pictures alone, and each that asks for sound alone; what is said asks for neither."""
-    seen: dict[str, str] = {}
+def by_kind(items: Sequence[Item]) -> tuple[list[str], list[str]]:
+    """Each text that names a sound, and each that tells what is seen or said; none that does both."""
     heard: dict[str, str] = {}
+    others: dict[str, str] = {}
     for item in items:
-        if item.form == "still" or item.kind == "visual":
-            seen |= _named(item.texts)
-        elif item.kind == "sound":
-            heard |= _named(item.texts)
-        seen |= _named(item.parts.get("seen", ()))
-        heard |= _named(item.parts.get("heard", ()))
-    for key in seen.keys() & heard.keys():
-        del seen[key], heard[key]
-    return list(seen.values()), list(heard.values())
+        if item.kind == "sound":
+            heard |= _by_wording(item.texts)
+        elif item.form == "still" or item.kind in {"visual", "speech"}:
+            others |= _by_wording(item.texts)
+        heard |= _by_wording(item.parts.get("heard", ()))
+        for part in ("seen", "said", "together"):
+            others |= _by_wording(item.parts.get(part, ()))
+    for wording in heard.keys() & others.keys():
+        del heard[wording], others[wording]
+    return list(heard.values()), list(others.values())
 
 
-def _named(texts: Sequence[str]) -> dict[str, str]:
+def _by_wording(texts: Sequence[str]) -> dict[str, str]:
     return {normalised(text): text for text in texts}
 
 

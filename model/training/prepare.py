@@ -60,8 +60,8 @@ def build(options: Options, *, resumed: bool) -> tuple[Retriever, RetrievalLoss]
             )
         card = CARD.format(name=retriever.name)
         retriever = deepened(retriever, options.seed)
-        retriever.coarse.picture_gate = None  # `htav gate` makes it anew of the text encoder that this becomes
-        retriever.config = replace(retriever.config, picture_gate=0, confidence=ConfidenceConfig())
+        retriever.coarse.sound_gate = None  # `htav gate` makes it anew of the text encoder that this becomes
+        retriever.config = replace(retriever.config, sound_gate=0, confidence=ConfidenceConfig())
         retriever.card = card
         if retriever.coarse.listing is not None:
             retriever.coarse.listing.forget()

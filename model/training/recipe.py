@@ -150,7 +150,10 @@ PICTURED: Final = {
 }
 PHOTOGRAPHS: Final = frozenset({"flickr8k"})  # names are what the trunk's classifier sees in them
 STILLS: Final = frozenset({"flickr8k", "portraits", "shots"})  # films are composed of one of these and a sound
-TEXTS: Final = ("flickr8k", "sounds", "effects", "scenes", "portraits", "shots", "talkers")  # of either sense
+NAMED: Final = (  # whose texts say which of them name a sound
+    *("flickr8k", "sounds", "effects", "scenes", "portraits", "shots", "talkers"),
+    *("speech", "queen", "sky", "asterisk"),
+)
 LIBRARY: Final = ("flickr8k", "sounds", "many-scenes", "many-talkers")  # that the shortlist learns to rank
 HELD_OUT: Final = ("clips", "flickr8k", "speech", "sounds")  # whose val parts confidence is calibrated on
 HELD_OUT_PAIRS: Final = {
@@ -224,7 +227,7 @@ class Recipe:
     part: float = 1.0  # of the steps that each stage has
     sources: Sequence[Source] = SOURCES
     stages: Sequence[Stage] = STAGES
-    texts: Sequence[str] = TEXTS
+    named: Sequence[str] = NAMED
     library: Sequence[str] = LIBRARY
 
     def run(self) -> Path:
@@ -243,8 +246,8 @@ class Recipe:
         if not done:
             raise RecipeError("no stage has any of its data.", f"See {self.data}.")
         out = self.work / done[-1] / "model"
-        silent, plain = "silent clips count alike whatever is asked", "its shortlist is a plain one"
-        self._teach("gate", out, folders, self.texts, silent, undoes=("distil", "calibrate"))  # which rank by scores
+        deaf, plain = "silent clips answer for sounds, too", "its shortlist is a plain one"
+        self._teach("gate", out, folders, self.named, deaf, undoes=("distil", "calibrate"))  # which rank by scores
         self._teach("distil", out, folders, self.library, plain)
         held_out = [self.data / name for name in HELD_OUT if name not in self.without]
         found = [str(folder) for folder in held_out if (folder / MANIFEST).is_file()]
@@ -372,7 +375,7 @@ def main(
     seed: Annotated[int, typer.Option(help="The seed of the training; the sources stay the same.")] = 0,
     part: Annotated[float, typer.Option(help="How much of each stage's steps to train.")] = 1.0,
 ) -> None:
-    """Make the sources, train in seven stages, teach the picture gate and the shortlist, calibrate."""
+    """Make the sources, train in seven stages, teach the sound gate and the shortlist, calibrate."""
     console.print(f"the checkpoint is in {Recipe(data, work, without or (), processes, seed, part).run()}")
 
 

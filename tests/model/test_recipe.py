@@ -16,7 +16,7 @@ from model.data.manifest import load_manifest
 from model.retriever import Retriever
 from model.training import recipe as module
 from model.training.prepare import loss_weights
-from model.training.recipe import LIBRARY, SOURCES, STAGES, TEXTS, Recipe, RecipeError, Source, Stage
+from model.training.recipe import LIBRARY, NAMED, SOURCES, STAGES, Recipe, RecipeError, Source, Stage
 from tests.model.small_data import photographs, tones
 
 TINY = "--preset tiny --batch-size 4 --threads 1 --views 1 --validate-every 100"
@@ -55,7 +55,7 @@ def test_the_recipe_ends_in_a_calibrated_checkpoint_and_does_nothing_twice(
     said = " ".join(capfd.readouterr().err.split())
     assert "left out: broken" in said and "speech is not there" in said
     assert "queries that are not about speech are too few" in said and "left out: distil" in said
-    assert "4 for sound are too few" in said and "left out: gate" in said
+    assert "4 names of sounds and" in said and "left out: gate" in said
     assert Retriever.from_pretrained(out).config.preset == "tiny"
     assert "calibrate" in {path.name for path in (data.parent / "work" / "done").iterdir()}
     before = (out / "model.safetensors").stat().st_mtime_ns
@@ -150,7 +150,7 @@ def test_without_photographs_the_stages_that_need_them_are_left_out(
 
 def test_every_stage_takes_known_sources_and_readable_options() -> None:
     names = {source.name for source in SOURCES}
-    assert {*TEXTS, *LIBRARY} <= names
+    assert {*NAMED, *LIBRARY} <= names
     for stage in STAGES:
         assert set(stage.weights) <= names
         assert {*stage.starts_from, stage.hears_as} - {""} <= {other.name for other in STAGES}
