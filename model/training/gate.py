@@ -27,7 +27,7 @@ from model.training.start import with_config
 FEWEST: Final = 20  # texts of either kind
 HELD_OUT: Final = 12  # of so many texts of a kind one teaches nothing and says how well it went
 RIDGE: Final = 0.03  # of the logistic regression, in texts: so little that few texts are undecided
-CAUTION: Final = 10_000.0  # a text names a sound where that is so many times as likely: else nothing is lost
+CAUTION: Final = 50_000.0  # a text names a sound where that is so many times as likely: else nothing is lost
 BATCH: Final = 64
 
 
