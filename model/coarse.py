@@ -142,7 +142,7 @@ class CoarseEncoder(nn.Module):
         both, asked = (gates * cosines).sum(dim=-1), torch.ones_like(pictures)
         if self.sound_gate is not None:
             asked = torch.where(clips.silent & present[:, 0], 1.0 - self.sound_gate(text.gist)[:, None], asked)
-        both = torch.where(both > 0, asked * both, both)  # what is not asked for lifts no score, and may still lower it
+            both = torch.where(both > 0, asked * both, both)  # what is not asked for lifts nothing, but may lower
         return CoarseScores(both, cosines[..., 0], cosines[..., 1], weight, asked)
 
     def glances(self, text: TextEncoding, clips: ClipTokens) -> Tensor:

@@ -11,7 +11,7 @@ import hashlib
 import io
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -35,7 +35,7 @@ from model.retriever import Retriever
 from model.training.devices import computing_on
 from model.training.options import TrainingError
 from model.training.schedule import factor
-from model.training.start import with_config
+from model.training.start import with_taught_part
 
 BLOCK: Final = 64  # queries that are scored against the same clips
 HELD_OUT: Final = 12  # of so many blocks one teaches nothing and says how well it went
@@ -125,12 +125,7 @@ def with_listing(retriever: Retriever, seed: int) -> Retriever:
     """The retriever with the layers that are taught, untaught where it has none. Raises TrainingError."""
     config = retriever.config
     hidden = config.listing or RetrieverConfig.from_preset(config.preset).listing
-    if not config.gist:
-        raise TrainingError(
-            "the checkpoint is of an earlier version, which knows no gist of a query.",
-            "Train it on with `htav train --init`; then distil.",
-        )
-    return with_config(retriever, replace(config, listing=hidden), seed)
+    return with_taught_part(retriever, seed, "distil", listing=hidden)
 
 
 def drawn(items: Sequence[Item], most: int, seed: int) -> list[Query]:

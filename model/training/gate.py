@@ -7,7 +7,7 @@ tells them apart (a linear probe: Alain and Bengio 2016).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from model.evaluation.evaluate import Progress
 from model.evaluation.logistic import logistic
 from model.retriever import Retriever
 from model.training.options import TrainingError
-from model.training.start import with_config
+from model.training.start import with_taught_part
 
 FEWEST: Final = 20  # texts of either kind
 HELD_OUT: Final = 12  # of so many texts of a kind one teaches nothing and says how well it went
@@ -77,12 +77,7 @@ def teach_gate(request: Request, progress: Progress) -> dict[str, Any]:
 
 def with_sound_gate(retriever: Retriever) -> Retriever:
     """The retriever with the gate, untaught where it has none, and without confidence. Raises TrainingError."""
-    if not retriever.config.gist:
-        raise TrainingError(
-            "the checkpoint is of an earlier version, which knows no gist of a query.",
-            "Train it on with `htav train --init`; then teach its gate.",
-        )
-    return with_config(retriever, replace(retriever.config, sound_gate=1, confidence=ConfidenceConfig()), 0)
+    return with_taught_part(retriever, 0, "teach its gate", sound_gate=1, confidence=ConfidenceConfig())
 
 
 def drawn(request: Request) -> tuple[list[str], NDArray[np.bool_]]:

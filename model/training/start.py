@@ -4,6 +4,7 @@ import json
 import string
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -14,6 +15,7 @@ from model.config import RetrieverConfig
 from model.retriever import Retriever
 from model.text import TextEncoder, load_tokenizer
 from model.training import trunks
+from model.training.options import TrainingError
 
 _LAYER_NAMES = {
     "attention.self.query": "query",
@@ -71,6 +73,17 @@ def with_config(trained: Retriever, config: RetrieverConfig, seed: int) -> Retri
     deeper.load_state_dict(deeper.state_dict() | trained.state_dict())
     deeper.card = trained.card
     return deeper.eval()
+
+
+def with_taught_part(trained: Retriever, seed: int, then: str, **settings: Any) -> Retriever:
+    """The network with a part that a command of its own teaches and that reads RoBERTa's mean state; untaught where it
+    lacks one. `then` says in the hint what to do once that state is there. Raises TrainingError where it is not."""
+    if not trained.config.gist:
+        raise TrainingError(
+            "the checkpoint is of an earlier version, which knows no gist of a query.",
+            f"Train it on with `htav train --init`; then {then}.",
+        )
+    return with_config(trained, replace(trained.config, **settings), seed)
 
 
 def load_trunks(retriever: Retriever) -> None:
