@@ -173,8 +173,15 @@ def build_coarse(vectors: NDArray[np.float16], flat_limit: int = FLAT_LIMIT) -> 
 
 
 def open_coarse(path: Path, description: dict[str, Any]) -> CoarseIndex:
-    """Open a file whose digests have been checked, with the description stored beside them."""
-    return KINDS[description["kind"]].open(path, description)
+    """Open a file whose digests have been checked, with the description stored beside them.
+
+    Raises FileNotFoundError when a publication has pruned it since the check.
+    """
+    try:
+        return KINDS[description["kind"]].open(path, description)
+    except RuntimeError:
+        path.stat()  # FAISS has one error for everything; a file that is gone must look like any other that is gone
+        raise
 
 
 def _add(index: Any, vectors: NDArray[np.float16]) -> None:

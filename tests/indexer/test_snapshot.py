@@ -1,11 +1,14 @@
 """A search runs on exactly one published state; what is hidden stays hidden; damage is noticed and survived."""
 
+import operator
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import indexer.snapshot
 from indexer.catalog import Catalog, Clip, SnapshotRow, Video, VideoState
 from indexer.config import IndexSettings
 from indexer.errors import IndexCorrupt, NothingIndexed
@@ -157,6 +160,27 @@ def test_old_snapshots_are_pruned_and_their_readers_do_not_notice(settings: Inde
     with catalog.session() as session:
         kept = [row.id for row in session.query(SnapshotRow).filter_by(state="published").order_by(SnapshotRow.id)]
     assert kept == published[-settings.keep_snapshots :]
+
+
+@pytest.mark.parametrize("step", ["read_manifest", "check_blocks", "Readings.open", "open_coarse"])
+def test_a_snapshot_pruned_while_it_is_opened_gives_way_to_the_newest(
+    settings: IndexSettings, catalog: Catalog, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    fill(settings, catalog, [0])
+    pruned, newest = release(settings, catalog), ""
+    real = operator.attrgetter(step)(indexer.snapshot)
+
+    def late(*args: Any) -> Any:
+        nonlocal newest
+        if not newest:
+            for number in range(1, settings.keep_snapshots + 1):
+                fill(settings, catalog, [number])
+                newest = release(settings, catalog)
+        return real(*args)
+
+    monkeypatch.setattr(f"indexer.snapshot.{step}", late)
+    assert open_current(settings.data_dir, catalog).id == newest
+    assert pruned not in snapshot_folders(settings.data_dir)
 
 
 def test_a_new_fingerprint_grows_beside_the_old(settings: IndexSettings, catalog: Catalog) -> None:
