@@ -191,6 +191,8 @@ class Library:
     ) -> None:
         """A file with the size and time it had before."""
         uri.missing_since = None
+        if video.state not in SEARCHABLE:
+            session.refresh(video, with_for_update=True)  # a deletion of this instant stays one
         if _stays_deleted(video, task):
             result.unchanged += 1
         elif complete and video.state is not VideoState.DELETED:

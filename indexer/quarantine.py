@@ -24,7 +24,8 @@ def quarantine(catalog: Catalog, clip_ids: Collection[int], code: str) -> Sequen
         for start in range(0, len(wanted), IN_CLAUSE):
             part = wanted[start : start + IN_CLAUSE]
             owners = select(Clip.video_id).where(Clip.id.in_(part))
-            videos = session.scalars(select(Video).where(Video.id.in_(owners), Video.state.in_(SEARCHABLE))).all()
+            shown = select(Video).where(Video.id.in_(owners), Video.state.in_(SEARCHABLE))
+            videos = session.scalars(shown.with_for_update()).all()  # a deletion of this instant stays one
             session.execute(delete(Clip).where(Clip.id.in_(part)))
             hidden += requeue(session, videos, code)
     if hidden:

@@ -151,7 +151,8 @@ def _videos(settings: IndexSettings, catalog: Catalog, repair: bool, problems: l
     with catalog.transaction() as session:
         searchable = session.scalars(select(Video).where(Video.state.in_(SEARCHABLE))).all()
         owners = exists().where(Clip.video_id == Video.id)
-        empty = session.scalars(select(Video).where(Video.state.in_(SEARCHABLE), ~owners)).all()
+        clipless = select(Video).where(Video.state.in_(SEARCHABLE), ~owners)
+        empty = session.scalars(clipless.with_for_update()).all()
         problems += [Problem("video", video.id, "no_clips", repair) for video in empty]
         if repair:
             requeue(session, empty, "no_clips")

@@ -3,21 +3,26 @@
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select, text
 
 from indexer import cli, failures, jobs
 from indexer.catalog import Catalog, media_root
 from indexer.config import IndexSettings
 from indexer.gc import collect_garbage
 from indexer.progress import IndexReport
-from indexer.tables import JobState, Video, VideoState, now
+from indexer.quarantine import quarantine
+from indexer.tables import Clip, JobState, Video, VideoState, now
 from indexer.worker import run_worker
 from model import Retriever
 from tests.indexer.library_files import Bench, counts, searchable
+
+Change = Callable[[Bench, Path], None]
 
 
 def delete(bench: Bench, name: str) -> None:
@@ -112,6 +117,43 @@ def test_deleted_while_it_is_encoded_for_a_new_model(
     at_encoding(lambda: delete(bench, "both.mp4"))
     assert vars(newer.index(path).counts) == counts(found=1, unchanged=1)
     assert state(bench, "both.mp4") is VideoState.DELETED and searchable(newer) == {}
+
+
+def damage(bench: Bench, library: Path) -> None:  # noqa: ARG001
+    with closing(Catalog.open(bench.settings)) as catalog:
+        with catalog.session() as session:
+            clips = session.scalars(select(Clip.id)).all()
+        quarantine(catalog, clips, "corrupt_record")
+
+
+def bring_back(bench: Bench, library: Path) -> None:
+    bench.index(library)
+
+
+@pytest.mark.parametrize("change", [damage, bring_back])
+def test_deleted_in_the_instant_in_which_it_is_changed(
+    settings: IndexSettings, postgres_url: str, retriever: Retriever, made: Path, tmp_path: Path, change: Change
+) -> None:
+    """Only PostgreSQL lets two write at once: what read the video before it was deleted must not write over that."""
+    bench = Bench(settings.model_copy(update={"database_url": postgres_url}), retriever)
+    shutil.copy(made / "both.mp4", tmp_path)
+    path, elsewhere = tmp_path / "both.mp4", tmp_path / "elsewhere"
+    bench.index(path)
+    if change is bring_back:
+        path.rename(elsewhere)
+        bench.index(tmp_path)
+        assert state(bench, "both.mp4") is VideoState.MISSING
+        elsewhere.rename(path)
+    with closing(Catalog.open(bench.settings)) as catalog, ThreadPoolExecutor() as pool:
+        with catalog.transaction() as session:
+            video = session.scalars(select(Video)).one()
+            video.state, video.deleted_at = VideoState.DELETED, now()
+            session.flush()
+            changed = pool.submit(change, bench, tmp_path)
+            while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                assert not changed.done(), "it does not wait for the deletion"
+        changed.result()
+    assert state(bench, "both.mp4") is VideoState.DELETED
 
 
 def test_deleted_while_it_fails(bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
