@@ -1,7 +1,7 @@
 """Progress of long work on stderr: one bar a stage, and in a log, where none can move, a line now and then."""
 
+import sys
 import time
-from collections.abc import Callable
 from typing import Final
 
 from rich.console import Console
@@ -30,6 +30,11 @@ class Bars:
         self.tasks: dict[str, TaskID] = {}
         self.said = time.monotonic()
 
+    @classmethod
+    def of_command(cls, json_output: bool = True) -> "Bars":
+        """Bars of a command; none in a pipe where its answer is JSON: a program reads it."""
+        return cls(quiet=json_output and not sys.stderr.isatty())
+
     def __enter__(self) -> "Bars":
         self.progress.start()
         return self
@@ -46,7 +51,7 @@ class Bars:
             self.say(f"{what}: {done}{f' of {of}' if of else ''}{note and f', {note}'}")
             self.said = time.monotonic()
 
-    def below(self, title: str) -> Callable[[str, int, int], None]:
+    def below(self, title: str) -> "Bars":
         """The progress of one part of the work, under its own title."""
         self.say(title)
         self.tasks.clear()

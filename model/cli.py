@@ -171,12 +171,11 @@ def gate(
     Scores change, so teach the shortlist (`htav distil`) and confidence (`htav calibrate`) anew after it.
     """
     import json
-    import sys
 
     from model.bars import Bars
     from model.training.gate import Request, teach_gate
 
-    with Bars(quiet=not sys.stderr.isatty()) as bars:
+    with Bars.of_command() as bars:
         document = teach_gate(Request(checkpoint, tuple(data), split, texts, seed), bars)
     typer.echo(json.dumps(document))
 
@@ -197,13 +196,12 @@ def distil(
     No score changes. Stopped, it goes on with the same command: what was encoded and scored is kept.
     """
     import json
-    import sys
 
     from model.bars import Bars
     from model.training.distil import Request
     from model.training.distil import distil as run_distil
 
-    with Bars(quiet=not sys.stderr.isatty()) as bars:
+    with Bars.of_command() as bars:
         document = run_distil(Request(checkpoint, tuple(data), split, queries, clips, steps, seed, threads), bars)
     typer.echo(json.dumps(document))
 
@@ -324,12 +322,11 @@ def calibrate(
     All queries set it. How good it is, halves say: what one sets is measured on the other.
     """
     import json
-    import sys
 
     from model.bars import Bars
     from model.evaluation.calibrate import calibrate as run_calibrate
 
-    with Bars(quiet=not sys.stderr.isatty()) as bars:
+    with Bars.of_command() as bars:
         document = run_calibrate(checkpoint, data, split, queries, seed, plot, nothing, bars)
     typer.echo(json.dumps(document))
 

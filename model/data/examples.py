@@ -18,6 +18,7 @@ from model.data import augment
 from model.data.features import FeatureStore
 from model.data.items import ClipCache, Span, content_key
 from model.data.manifest import Item, ManifestError, load_manifest, normalised
+from model.progress import Progress
 
 if TYPE_CHECKING:
     from model.video import VideoEncoder
@@ -90,9 +91,6 @@ class Failure:
     file: str
     code: str
     message: str
-
-
-Progress = Callable[[str, int, int], None]  # what, done, of
 
 
 def gather(

@@ -22,12 +22,13 @@ from model.confidence import by_chance, evidence, unit, usual_score, weigh
 from model.config import ConfidenceConfig
 from model.data.examples import Failure
 from model.data.manifest import load_manifest
-from model.evaluation.evaluate import EvaluationError, Progress, QueryScores, score_queries, silent
+from model.evaluation.evaluate import EvaluationError, QueryScores, score_queries
 from model.evaluation.gallery import encode_gallery
 from model.evaluation.logistic import logistic
 from model.evaluation.queries import Query, gather_queries
 from model.evaluation.reliability import calibration_error, draw_reliability
 from model.memory import keep_freed_memory
+from model.progress import Progress, silent
 from model.retriever import Retriever
 
 MEDIUM_RIGHT, HIGH_RIGHT = 0.6, 0.85

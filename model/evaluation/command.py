@@ -23,7 +23,7 @@ def run_evaluate(
 ) -> None:
     """Evaluate, and print the document of DESIGN section 6 (`--json`) or a table."""
     retriever = _loaded(model)
-    with Bars(quiet=json_output and not sys.stderr.isatty()) as bars:
+    with Bars.of_command(json_output) as bars:
         document = evaluate(request, retriever, shortlister, bars)
     if json_output:
         sys.stdout.write(json.dumps(document) + "\n")
@@ -38,7 +38,7 @@ def run_figures(
     from model.evaluation.figures import ROWS, Places, markdown, run_rows
 
     retriever = _loaded(model)
-    with Bars(quiet=json_output and not sys.stderr.isatty()) as bars:
+    with Bars.of_command(json_output) as bars:
         report = run_rows(ROWS, Places(data, sets), retriever, out, shortlister, bars.below)
     sys.stdout.write(json.dumps(report) + "\n" if json_output else markdown(ROWS, report))
 

@@ -5,7 +5,7 @@ shortlist of `--mode service` is the service's own and is handed in by the app, 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
@@ -22,6 +22,7 @@ from model.evaluation.gallery import EncodedGallery, encode_gallery
 from model.evaluation.metrics import figures, rank, share
 from model.evaluation.queries import Gallery, Query, candidates, gather_queries
 from model.evaluation.twins import twin_figures
+from model.progress import Progress, silent
 from model.retriever import BOTH, Retriever
 from model.text import TextEncoding
 from model.tokens import TokenSet
@@ -33,7 +34,6 @@ Float32 = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Mode = Literal["exhaustive", "service", "compare"]
 Modalities = Literal["video", "audio", "both"]
-Progress = Callable[[str, int, int], None]
 
 
 class QueryScores(NamedTuple):
@@ -74,10 +74,6 @@ class Request:
     def scored(self) -> tuple[str, ...]:
         """The modalities as the retriever names them."""
         return BOTH if self.modalities == "both" else (self.modalities,)
-
-
-def silent(_what: str, _done: int, _of: int) -> None:
-    """No progress shown."""
 
 
 def evaluate(

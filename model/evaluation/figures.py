@@ -14,8 +14,9 @@ from typing import Any
 from model.data.items import items_digest
 from model.data.manifest import MANIFEST, PART_KINDS, load_manifest
 from model.durable import replace_text
-from model.evaluation.evaluate import Progress, Request, Shortlister, evaluate, silent
+from model.evaluation.evaluate import Request, Shortlister, evaluate
 from model.evaluation.testsets.build import SETS, USUAL, Given
+from model.progress import Progress, silent
 from model.retriever import Retriever
 
 REPORT = "figures"

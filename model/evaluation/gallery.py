@@ -4,7 +4,7 @@ The cache is the evaluation's own. It knows content and fingerprint, never a fil
 """
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,12 @@ from model.data.examples import Failure
 from model.data.items import Shape, content_key, decode, look
 from model.data.manifest import Item
 from model.durable import replace_bytes
+from model.progress import Progress
 from model.retriever import Retriever
 from model.tokens import TokenSet
 
 HEADER = struct.Struct("<4sI")
 MAGIC = b"HTEV"
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)

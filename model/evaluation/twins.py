@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.data.manifest import Item, ManifestError
-from model.evaluation.gallery import EncodedGallery, Progress
+from model.evaluation.gallery import EncodedGallery
 from model.evaluation.metrics import share
+from model.progress import Progress
 from model.retriever import BOTH, Retriever
 from model.tokens import TokenSet
 

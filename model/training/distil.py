@@ -26,11 +26,12 @@ from model.config import RetrieverConfig
 from model.data.items import items_digest
 from model.data.manifest import Item, load_manifest
 from model.durable import replace_bytes
-from model.evaluation.evaluate import CLIP_BATCH, Float32, Progress, score_queries
+from model.evaluation.evaluate import CLIP_BATCH, Float32, score_queries
 from model.evaluation.gallery import EncodedGallery, encode_gallery
 from model.evaluation.queries import Query, gather_queries
 from model.listing import Listing, told
 from model.memory import keep_freed_memory
+from model.progress import Progress
 from model.retriever import Retriever
 from model.training.devices import computing_on
 from model.training.options import TrainingError

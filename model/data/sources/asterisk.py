@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from model.data.sources.common import Clip, Progress, Report, SourceError, write_clips
+from model.data.sources.common import Clip, Report, SourceError, write_clips
 from model.data.sources.packages import one_file, unpacked
 from model.data.sources.sound import decode, spoken_text
+from model.progress import Count
 
 SOUNDS: Final = "asterisk-core-sounds-en-g722"
 TEXTS: Final = "asterisk-core-sounds-en"
@@ -19,7 +20,7 @@ LICENCE: Final = "CC-BY-SA-3.0"
 SPEAKER: Final = "allison-smith"
 
 
-def gather(folder: Path, packages: Path | None, progress: Progress) -> Report:
+def gather(folder: Path, packages: Path | None, progress: Count) -> Report:
     """Write every prompt whose words are known into `folder`."""
     with unpacked(TEXTS, packages) as documents, unpacked(SOUNDS, packages) as sounds:
         listing = one_file(documents, "core-sounds-en.txt*", TEXTS)

@@ -17,8 +17,7 @@ from model.data.manifest import normalised, write_manifest
 from model.data.synthesis.writer import FORMATS, write_audio
 from model.errors import HtavError
 from model.media import SAMPLE_RATE
-
-Progress = Callable[[int, int], None]  # clips done, clips in all
+from model.progress import Count
 
 SHORTEST_S: Final = 0.4
 LONGEST_S: Final = 12.0
@@ -59,7 +58,7 @@ class Report:
     dropped: Counter[str] = field(default_factory=Counter)
 
 
-def write_clips(folder: Path, clips: Sequence[Clip], licence: str, progress: Progress) -> Report:
+def write_clips(folder: Path, clips: Sequence[Clip], licence: str, progress: Count) -> Report:
     """Decode, check and write the clips and their manifest into `folder`."""
     report, splits = Report(), assign_splits(clips)
 

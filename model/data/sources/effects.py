@@ -18,12 +18,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.sources.common import Clip, Progress, Report, SourceError, share_of, write_clips
+from model.data.sources.common import Clip, Report, SourceError, share_of, write_clips
 from model.data.sources.effects_table import PACKAGES, TEXTS
 from model.data.sources.packages import unpacked
 from model.data.sources.sound import decode
 from model.data.synthesis.noise import level
 from model.media import SAMPLE_RATE
+from model.progress import Count
 
 LONGEST_S: Final = 8.0
 SHORTEST_S: Final = 0.6  # shorter ones are followed by silence
@@ -34,7 +35,7 @@ SUFFIXES: Final = {".ogg", ".oga", ".wav", ".flac", ".pk3", ".cat", ""}
 Sounds = dict[str, Path | bytes]
 
 
-def gather(folder: Path, packages: Path | None, progress: Progress) -> Report:
+def gather(folder: Path, packages: Path | None, progress: Count) -> Report:
     """Write the sounds of every package into `folder`."""
     clips: list[Clip] = []
     for number, (name, package) in enumerate(PACKAGES.items(), 1):

@@ -5,10 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from model.data.sources.common import Clip, Progress, Report, write_clips
+from model.data.sources.common import Clip, Report, write_clips
 from model.data.sources.packages import one_file, unpacked
 from model.data.sources.queen_archive import Archive, Line
 from model.data.sources.sound import decode, spoken_text
+from model.progress import Count
 
 PACKAGE: Final = "flight-of-the-amazon-queen"
 LICENCE: Final = "Flight of the Amazon Queen licence (free to distribute and modify, not to sell by itself)"
@@ -27,7 +28,7 @@ THINGS: Final = {"", "note", "path", "telephone", "smoke", "torch", "door", "roc
 UNKNOWN: Final = "unknown"
 
 
-def gather(folder: Path, packages: Path | None, progress: Progress) -> Report:
+def gather(folder: Path, packages: Path | None, progress: Count) -> Report:
     """Write every spoken line into `folder`."""
     with unpacked(PACKAGE, packages) as root:
         archive = Archive.read(one_file(root, "queen.1c", PACKAGE).read_bytes())

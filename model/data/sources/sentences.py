@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, get_args
 
-from model.data.sources.common import Progress, Report
+from model.data.sources.common import Report
 from model.data.sources.packages import one_file, unpacked
 from model.data.synthesis.sentences import Split, speakable, split_of
+from model.progress import Count
 
 PACKAGE: Final = "wordnet-base"
 PARTS: Final = ("data.noun", "data.verb", "data.adj", "data.adv")
 
 
-def gather(folder: Path, packages: Path | None, progress: Progress) -> Report:
+def gather(folder: Path, packages: Path | None, progress: Count) -> Report:
     """Write the sentences of each split into `folder`."""
     report, found = Report(), dict[str, None]()
     with unpacked(PACKAGE, packages) as root:

@@ -8,17 +8,18 @@ from typing import Final
 from numpy import int16
 from numpy.typing import NDArray
 
-from model.data.sources.common import Clip, Progress, Report, sentence_split, write_clips
+from model.data.sources.common import Clip, Report, sentence_split, write_clips
 from model.data.sources.packages import one_file, unpacked
 from model.data.sources.sky_archive import Archive
 from model.data.sources.sound import decode, spoken_text
+from model.progress import Count
 
 PACKAGE: Final = "beneath-a-steel-sky"
 LICENCE: Final = "Beneath a Steel Sky licence (free to distribute and modify, not to sell by itself)"
 RATE: Final = 11025
 
 
-def gather(folder: Path, packages: Path | None, progress: Progress) -> Report:
+def gather(folder: Path, packages: Path | None, progress: Count) -> Report:
     """Write every spoken line into `folder`."""
     with unpacked(PACKAGE, packages) as root:
         listing, data = (one_file(root, name, PACKAGE).read_bytes() for name in ("sky.dnr", "sky.dsk"))

@@ -20,11 +20,11 @@ from rich.console import Console
 
 from model.bars import Bars
 from model.data.manifest import MANIFEST, write_manifest
-from model.data.sources.common import Progress
 from model.data.sources.effects_table import AUDIOSET
 from model.data.sources.sound import decode
 from model.data.synthesis.record import read_lines
 from model.errors import HtavError
+from model.progress import Count
 
 WINDOW: Final = 15600  # samples at 16 kHz that the teacher hears at once
 STEP: Final = 7800
@@ -91,7 +91,7 @@ class Opinion:
     contradicted: list[str] = field(default_factory=list)
 
 
-def label(folder: Path, teacher: Teacher, progress: Progress = lambda _done, _total: None) -> Opinion:
+def label(folder: Path, teacher: Teacher, progress: Count = lambda _done, _total: None) -> Opinion:
     """Rewrite a folder's manifest: texts for the sounds without any, the teacher's verdict beside class labels."""
     opinion = Opinion()
     lines = read_lines(folder)
@@ -101,7 +101,7 @@ def label(folder: Path, teacher: Teacher, progress: Progress = lambda _done, _to
     return opinion
 
 
-def _counted(lines: Sequence[dict[str, Any]], progress: Progress) -> Iterator[dict[str, Any]]:
+def _counted(lines: Sequence[dict[str, Any]], progress: Count) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         yield line
         progress(number, len(lines))
@@ -148,7 +148,7 @@ def judge(kind: str, scores: Mapping[str, float]) -> str:
 
 def run_label(folder: Path, teacher: Path, json_output: bool) -> None:
     """`htav label`: label a folder and say what was found, on stdout."""
-    with Bars(quiet=not sys.stderr.isatty()) as bars:
+    with Bars.of_command() as bars:
         opinion = label(folder, Teacher(teacher), lambda done, total: bars("ask the teacher", done, total))
     if json_output:
         sys.stdout.write(json.dumps(asdict(opinion)) + "\n")

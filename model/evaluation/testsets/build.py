@@ -14,8 +14,9 @@ from model.evaluation.testsets.captions import Captions, TestSetError
 from model.evaluation.testsets.digests import check, digests_of, digests_of_texts, record
 from model.evaluation.testsets.large import make_large
 from model.evaluation.testsets.ordered import film_ordered, plan_ordered, plan_ordered_long
-from model.evaluation.testsets.spoken import Progress, dub, film
+from model.evaluation.testsets.spoken import dub, film
 from model.evaluation.testsets.talkers import babble_sentences, plan_pairs, plan_speaker_and_sentence, plan_talkers
+from model.progress import Count, Progress, silent
 
 QUERIES = "queries.txt"
 Lines = list[dict[str, Any]]
@@ -28,7 +29,7 @@ class Making:
     own: Path
     out: Path
     captions: Captions
-    progress: Progress
+    progress: Count
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def build_sets(
     names: Iterable[str],
     *,
     keep_record: bool = False,
-    progress: Callable[[str, int, int], None] = lambda _name, _done, _of: None,
+    progress: Progress = silent,
 ) -> list[Built]:
     """Make what is missing of the named sets below `out` and check every one against its record.
 
@@ -141,7 +142,7 @@ def build_sets(
     return built
 
 
-def build_one(name: str, out: Path, captions: Captions, progress: Progress) -> tuple[Path, dict[str, Any]]:
+def build_one(name: str, out: Path, captions: Captions, progress: Count) -> tuple[Path, dict[str, Any]]:
     """The folder of one set, made unless it is there, and its digests."""
     recipe = SETS[name]
     if isinstance(recipe, Given):
@@ -160,7 +161,7 @@ def build_one(name: str, out: Path, captions: Captions, progress: Progress) -> t
     return folder, digests_of(load_manifest(folder, "test"))
 
 
-def _make(recipe: Made, folder: Path, out: Path, captions: Captions, progress: Progress) -> None:
+def _make(recipe: Made, folder: Path, out: Path, captions: Captions, progress: Count) -> None:
     """Into a folder beside, which takes its place when complete: an interrupted run leaves no half set."""
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)

@@ -15,7 +15,7 @@ from model.evaluation.testsets.build import build_sets
 def run_testset(out: Path, data: Path, names: Sequence[str], keep_record: bool, json_output: bool) -> None:
     """Make and check test sets, and say where they are."""
     started = time.monotonic()
-    with Bars(quiet=json_output and not sys.stderr.isatty()) as bars:
+    with Bars.of_command(json_output) as bars:
         built = build_sets(out, data, names, keep_record=keep_record, progress=bars)
     took = round(time.monotonic() - started, 1)
     if json_output:

@@ -5,7 +5,7 @@ It takes minutes to make, but more than an hour of one core to encode and score,
 
 import random
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,11 @@ from model.data.synthesis.library import synthesise
 from model.data.synthesis.record import read_lines
 from model.data.synthesis.request import Kind, Request
 from model.evaluation.testsets.captions import Captions
+from model.progress import Count
 
 LINES = 160
 PHOTOS = "photos"
 Lines = list[dict[str, Any]]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Sizes:
         return self.photos + self.photo_queries + self.talkers + self.scenes
 
 
-def make_large(out: Path, captions: Captions, progress: Progress, sizes: Sizes | None = None) -> Lines:
+def make_large(out: Path, captions: Captions, progress: Count, sizes: Sizes | None = None) -> Lines:
     """Train photographs as a crowd, test photographs with a caption each, talkers and scenes of the test split."""
     sizes = sizes or Sizes()
     photos = _photos(out, captions.data / "flickr8k", sizes)
@@ -58,7 +58,7 @@ def make_large(out: Path, captions: Captions, progress: Progress, sizes: Sizes |
     return [*photos, *ask(talkers, sizes.talker_queries), *ask(scenes, sizes.scene_queries)]
 
 
-def _after(before: int, of: int, progress: Progress, made: int) -> None:
+def _after(before: int, of: int, progress: Count, made: int) -> None:
     progress(before + made, of)
 
 

@@ -13,7 +13,7 @@ from model.data.synthesis.shots import Shot, draw_shot
 from model.data.synthesis.sounds import SOUNDS
 from model.data.synthesis.speech import Speaker
 from model.data.synthesis.writer import choose_format
-from model.evaluation.testsets.spoken import Progress
+from model.progress import Count
 
 FPS = Fraction(25, 2)
 SIZE = (214, 160)  # width, height
@@ -99,7 +99,7 @@ def both_orders(shots: Sequence[Shot], sense: str, number: int) -> list[Ordered]
     return found
 
 
-def film_ordered(out: Path, plan: Sequence[Ordered], progress: Progress) -> list[dict[str, Any]]:
+def film_ordered(out: Path, plan: Sequence[Ordered], progress: Count) -> list[dict[str, Any]]:
     """Write the videos of a plan into `out`."""
     form, lines = choose_format("mp4"), []
     with Speaker(RATE) as speaker:

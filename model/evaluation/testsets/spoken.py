@@ -1,7 +1,7 @@
 """Test videos of drawn people who talk, filmed from a plan that says who says what."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import groupby
@@ -21,12 +21,12 @@ from model.data.synthesis.talkers import talking_frames
 from model.data.synthesis.writer import AUDIO_BIT_RATES, ENCODERS, choose_format, write_video
 from model.evaluation.testsets.babble import Babble
 from model.evaluation.testsets.voices import RATE, said
+from model.progress import Count
 
 LINES = 224
 FPS = Fraction(25, 2)
 SILENCE_S = 0.2  # before and after; the same in all videos, so that it tells none from another
 LOUDNESS_DB = (-25.0, -19.0)
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Spoken:
         }
 
 
-def film(out: Path, plan: Sequence[Spoken], progress: Progress) -> list[dict[str, Any]]:
+def film(out: Path, plan: Sequence[Spoken], progress: Count) -> list[dict[str, Any]]:
     """Write the videos of a plan into `out`."""
     form, lines = choose_format("mp4"), []
     with Speaker(RATE) as speaker:
@@ -78,7 +78,7 @@ def film(out: Path, plan: Sequence[Spoken], progress: Progress) -> list[dict[str
 
 
 def dub(
-    out: Path, films: Path, plan: Sequence[Spoken], chatter: Sequence[str], snr_db: float, progress: Progress
+    out: Path, films: Path, plan: Sequence[Spoken], chatter: Sequence[str], snr_db: float, progress: Count
 ) -> list[dict[str, Any]]:
     """The videos of `films`, made from the same plan, with babble of the sentences `chatter` in their sound."""
     lines = []

@@ -1,6 +1,6 @@
 """What the trunks say of photographs and sentences, computed once, so that a run of an ablation trains heads alone."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from model.audio import AudioTokens
 from model.data import augment
 from model.data.items import Shape, decode, look
 from model.data.manifest import Item, load_manifest
+from model.progress import Progress
 from model.retriever import Retriever
 from model.training.frozen_text import freeze_text_trunk
 from model.transforms import log_mel
@@ -21,8 +22,6 @@ TRUNKS: Final = ("text.embeddings.", "text.layers.", "text.characters.", "video.
 SOUND_TRUNK: Final = ("audio.stem.", "audio.position.", "audio.blocks.", "audio.norm.", "audio.temporal.")
 NOISE_DB: Final = (-5.0, 10.0)  # how far the speech of the benchmark `noise` stands above it
 BATCH: Final = 32
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)

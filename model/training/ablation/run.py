@@ -20,10 +20,11 @@ from model.data.items import items_digest
 from model.data.manifest import load_manifest
 from model.losses import LossWeights, RetrievalLoss
 from model.memory import keep_freed_memory
+from model.progress import Progress
 from model.retriever import Retriever
 from model.training import parameters, schedule
 from model.training.ablation.benchmarks import BENCHMARKS, Benchmark, Material, examine
-from model.training.ablation.kept import Progress, photographs, sentences, with_kept_trunks
+from model.training.ablation.kept import photographs, sentences, with_kept_trunks
 from model.training.ablation.mechanisms import MECHANISMS
 from model.training.ablation.report import write_report
 from model.training.kept_runs import KeptRuns
@@ -138,7 +139,7 @@ def _rows(benchmark: Benchmark, train: Material, seed: int, steps: int) -> Itera
 def run_ablate(request: Request, model: Path | str | None, json_output: bool) -> None:
     """Ablate, and print the rows (`--json`) or the table."""
     trained = Retriever.embedded() if model is None else Retriever.from_pretrained(model)
-    with Bars(quiet=json_output and not sys.stderr.isatty()) as bars:
+    with Bars.of_command(json_output) as bars:
         rows = ablate(request, trained, bars)
     table = write_report(rows, request.out)
     sys.stdout.write(json.dumps({"runs": rows}) + "\n" if json_output else table)

@@ -11,7 +11,7 @@ from torch import Tensor
 from model.data.features import FeatureStore
 from model.data.items import Shape, content_key, decode, look
 from model.data.manifest import Item
-from model.evaluation.evaluate import Progress
+from model.progress import Progress
 from model.retriever import Retriever
 from model.training.options import TrainingError
 

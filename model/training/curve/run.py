@@ -9,8 +9,8 @@ import torch
 
 from model.data.items import items_digest
 from model.data.manifest import load_manifest
-from model.evaluation.evaluate import Progress
 from model.memory import keep_freed_memory
+from model.progress import Progress
 from model.retriever import Retriever
 from model.training import schedule
 from model.training.curve.heads import Heads
