@@ -160,7 +160,7 @@ def markdown(rows: Sequence[Row], report: Mapping[str, Any]) -> str:
     for row in rows:
         command = command_of(row)
         for figure in row.figures:
-            found = _at(report["runs"].get(command, {}), figure.path)
+            found = at(report["runs"].get(command, {}), figure.path)
             if found is None:
                 continue
             low, high = found["ci95"]
@@ -172,7 +172,7 @@ def markdown(rows: Sequence[Row], report: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _at(document: Mapping[str, Any], path: str) -> dict[str, Any] | None:
-    """What stands at a dotted path; None where a set has no such kind."""
+def at(document: Mapping[str, Any], path: str) -> Any:
+    """What stands at a dotted path of an evaluation's document; None where a set has no such kind."""
     found: Any = reduce(lambda part, name: part.get(name, {}), path.split("."), document)
     return found or None
