@@ -1,8 +1,7 @@
 """`htav`: the commands of all three rooms, and the one place where an error becomes a message and an exit status.
 
 Each room brings its own commands; here are those of the service: serve, search, key. Heavy imports happen inside a
-command, so that `htav --help` is quick. Exit status: 0 ok, 1 some files failed, 2 wrong use, 3 the index cannot be
-used.
+command, so that `htav --help` is quick. What the exit statuses mean is in docs/indexing.md and docs/errors.md.
 """
 
 import importlib.util

@@ -1,7 +1,7 @@
 """What a run says while it works, and what it says at the end.
 
 The pipeline calls a `Reporter`; who listens is none of its business: nobody, a test, a terminal, or the job's history
-in the catalog that the API shows. The report's JSON is relied on from outside (DESIGN section 6).
+in the catalog that the API shows. The report's JSON is relied on from outside (docs/indexing.md).
 """
 
 from collections.abc import Sequence

@@ -69,7 +69,7 @@ def gather(
     listen: Annotated[int, typer.Option(help="Then align so many transcripts with their sounds, and with others.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
-    """Make a training folder from a public source: human speech with its words, other voices, recorded sounds."""
+    """Make a training folder from a public source: human speech with its words, recorded sounds."""
     from model.data.sources.command import run_gather
 
     run_gather(out, source, packages, listen, json_output)

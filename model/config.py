@@ -90,7 +90,7 @@ class AudioConfig:
 
 @dataclass(frozen=True)
 class ConfidenceConfig:
-    """Calibrated lower bounds of the evidence for each band (DESIGN section 6).
+    """Calibrated lower bounds of the evidence for each band.
 
     Evidence is `bias + score * s + above * (s - c)` of a mean s of cosines, where c is what the query t has by chance:
     the median of what the search scored, and usual[0] + usual[1:] . t / |t| where that is little (`model.confidence`).

@@ -15,7 +15,8 @@ from typing import ClassVar
 class HtavError(Exception):
     """An error a user can act on.
 
-    `exit_code` is what the command line ends with: 2 for wrong use, 3 for an index or a model that cannot be used.
+    `exit_code` is what the command line ends with: 2 for wrong use, 3 for an index or a model that cannot be used, 1
+    where work failed that was asked for rightly (docs/errors.md).
     """
 
     code: ClassVar[str] = "error"

@@ -33,7 +33,7 @@ class Relevance:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """DESIGN section 6: where each word looked (rows sum to 1 over frames) and what it heard (exact zeros kept); and
+    """Where each word looked (rows sum to 1 over frames) and what it heard (exact zeros kept); and
     the letters that are heard, as far as they can be read."""
 
     tokens: list[str]

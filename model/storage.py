@@ -1,4 +1,4 @@
-"""How weights are kept on disk: fp16, but word embeddings and wide layers as int8 rows with a scale each.
+"""How weights are kept on disk: fp16, but word embeddings and some wide layers as int8 rows with a scale each.
 
 Saving what was loaded gives the same numbers again (where a row's largest number is above 0.01), but for wide layers of
 checkpoints from before there was a glance, which had them in fp16.

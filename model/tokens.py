@@ -1,6 +1,6 @@
 """The encoded clip as data: what the indexer stores and the reranker reads. numpy only, so that storing needs no torch.
 
-A *token set* keeps each token as int8 with one scale a token (DESIGN section 1). Record layout, little endian:
+A *token set* keeps each token as int8 with one scale a token. Record layout, little endian:
 `V, A, d` and a version as uint16, then video tokens, audio tokens (int8), scales and times (float32), levels (uint8),
 `chance` (float32), and, where the clip has one, `glance` (float16).
 """

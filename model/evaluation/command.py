@@ -21,7 +21,7 @@ FIGURES = ("r1", "r5", "r10", "mdr", "mnr")
 def run_evaluate(
     request: Request, model: Path | str | None, json_output: bool = False, shortlister: Shortlister | None = None
 ) -> None:
-    """Evaluate, and print the document of DESIGN section 6 (`--json`) or a table."""
+    """Evaluate, and print the document (`--json`) or a table."""
     retriever = _loaded(model)
     with Bars.of_command(json_output) as bars:
         document = evaluate(request, retriever, shortlister, bars)

@@ -1,4 +1,4 @@
-"""How well a checkpoint finds the items of a manifest by their texts: protocol and document of DESIGN section 6.
+"""How well a checkpoint finds the items of a manifest by their texts: the protocol of docs/evaluation.md.
 
 Pixels and sound alone are scored: names, titles, tags and the manifest's texts are never seen by the network. The
 shortlist of `--mode service` is the service's own and is handed in by the app, for this room must not know the index.

@@ -31,7 +31,7 @@ def summary(ranks: Ranks) -> dict[str, float]:
 def figures(
     ranks: Sequence[float], owners: Sequence[Sequence[int]], items: int, seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """The figures of DESIGN section 6, each with a 95 % interval by bootstrap over items.
+    """The figures of docs/evaluation.md, each with a 95 % interval by bootstrap over items.
 
     `owners` names, for each query, the items it was written for: they are what is drawn anew, since the texts of one
     item are not independent of each other. A query counts as often as its items were drawn, on average over them.

@@ -1,4 +1,4 @@
-"""Which queries a gallery is asked, and which of its items answer each: DESIGN section 6, to the letter."""
+"""Which queries a gallery is asked, and which of its items answer each: the protocol of docs/evaluation.md."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """The rerank as the equations write it, one pair, one word, one key at a time: what the fast path must equal.
 
-Reads only the parameters of the blocks, never their code. Slow, and meant to be held beside DESIGN section 3.
+Reads only the parameters of the blocks, never their code. Slow, and meant to be held beside the paper's equations.
 """
 
 import math

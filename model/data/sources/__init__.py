@@ -1,7 +1,8 @@
-"""Public sources of human speech, other voices and recorded sounds, made into manifest folders for training.
+"""Public sources of human speech, of sentences to be said and of recorded sounds, made into folders for training.
 
 Each source is one module that reads one published archive as it is; here is the list. A source writes mono 16 kHz FLAC
-files and a manifest.jsonl into its own folder, so that any of them can be left out of a training run.
+files and a manifest.jsonl, or lists of sentences, into its own folder, so that any of them can be left out of a
+training run.
 """
 
 from collections.abc import Callable
