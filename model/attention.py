@@ -203,8 +203,7 @@ class AudioTextAttention(nn.Module):
         affinity = (1.0 - order) * kept_affinity + order * aligned_affinity
         valid = mask.unsqueeze(1) & clips.audio_mask.any(dim=1).view(1, -1, 1)
         output = self.evidence(weights, unit, affinity, tokens, valid)  # Eq. 12
-        kept_affinity, aligned_affinity = kept_affinity * valid, aligned_affinity * valid
-        return AlignedAudio(output, cosine, weights, kept, aligned, kept_affinity, aligned_affinity, order)
+        return AlignedAudio(output, cosine, weights, kept, aligned, kept_affinity * valid, order)
 
     def threshold(self, cosine: Tensor, audio_mask: Tensor) -> Tensor:
         """Eq. 11 with a dynamic threshold: [B, C, N, A] with exact zeros; what the null token takes is left out."""
@@ -233,5 +232,4 @@ class AlignedAudio(NamedTuple):
     kept: Tensor  # [B, C, N, A] thresholded attention, exact zeros kept
     aligned: Tensor  # [B, C, N, A] soft-DTW rows
     kept_affinity: Tensor  # [B, C, N]
-    aligned_affinity: Tensor  # [B, C, N]
     order: Tensor  # [B, 1, 1] the gate between the two

@@ -45,6 +45,7 @@ class Bars:
     def __call__(self, what: str, done: int, of: int | None, note: str = "") -> None:
         """Move the bar called `what`; `of` is None as long as nobody knows, and `note` stands behind it."""
         if what not in self.tasks:
+            self._make_room()
             self.tasks[what] = self.progress.add_task(what, total=of, note=note)
         self.progress.update(self.tasks[what], completed=done, total=of, note=note)
         if not self.console.is_terminal and time.monotonic() - self.said >= EVERY:
@@ -54,8 +55,16 @@ class Bars:
     def below(self, title: str) -> "Bars":
         """The progress of one part of the work, under its own title."""
         self.say(title)
+        for task in self.tasks.values():
+            self.progress.update(task, visible=False)
         self.tasks.clear()
         return self
+
+    def _make_room(self) -> None:
+        """Hide the bars that are full: with many, the one that moves would be below the screen."""
+        for task in self.progress.tasks:
+            if task.finished:
+                self.progress.update(task.id, visible=False)
 
     def say(self, message: str) -> None:
         """A line above the bars."""

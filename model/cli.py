@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from model.errors import HtavError
+from model.errors import FileUnusable, HtavError
 
 commands = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -164,7 +164,7 @@ def gate(
     data: Annotated[list[Path], typer.Option(help="A manifest folder; give several: sounds, photographs, speech.")],
     split: Annotated[str, typer.Option(help="The part of the data that is learned from.")] = "train",
     texts: Annotated[int, typer.Option(min=1, help="Names of sounds, and other texts, at most.")] = 100_000,
-    seed: Annotated[int, typer.Option(help="Equal seeds teach equally.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds teach equally.")] = 0,
 ) -> None:
     """Teach a checkpoint which texts name a sound, by texts alone; prints one JSON document.
 
@@ -188,7 +188,7 @@ def distil(
     queries: Annotated[int, typer.Option(min=1, help="Queries of each kind and folder at most.")] = 800,
     clips: Annotated[int, typer.Option(min=1, help="Clips that a query is scored against at most.")] = 4000,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the teaching.")] = 600,
-    seed: Annotated[int, typer.Option(help="Equal seeds teach equally.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds teach equally.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the computation.")] = 2,
 ) -> None:
     """Teach a checkpoint's shortlist to hold what the whole network would rank first; prints one JSON document.
@@ -255,7 +255,7 @@ def evaluate(
             "near its length is to the time that saying the query takes."
         ),
     ] = ControlChoice.none,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap and of the shuffled sound.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap and of the shuffled sound.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
     """Rank a manifest's items by its texts: R@1, R@5, R@10, median and mean rank, with 95 % intervals."""
@@ -305,8 +305,8 @@ def calibrate(
     checkpoint: Annotated[Path, typer.Argument(help="The checkpoint folder whose bands are set.")],
     data: Annotated[list[Path], typer.Option(help="A manifest folder of held-out items; give several.")],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
-    queries: Annotated[int, typer.Option(help="Queries of each folder at most.")] = 500,
-    seed: Annotated[int, typer.Option(help="Of the draw of queries.")] = 0,
+    queries: Annotated[int, typer.Option(min=1, help="Queries of each folder at most.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw of queries.")] = 0,
     plot: Annotated[Path | None, typer.Option(help="Where a reliability diagram goes, a .png or .svg.")] = None,
     nothing: Annotated[
         Path | None,
@@ -340,11 +340,11 @@ def ablate(
         str | None,
         typer.Option(help="The checkpoint folder or hub id that gives the trunks; the embedded one if left out."),
     ] = None,
-    steps: Annotated[int, typer.Option(help="Steps of each training.")] = 150,
-    seeds: Annotated[int, typer.Option(help="Trainings of each variant.")] = 3,
-    train_items: Annotated[int, typer.Option(help="Photographs and sentences to train on.")] = 1500,
-    held_out: Annotated[int, typer.Option(help="Photographs and sentences to be found.")] = 250,
-    threads: Annotated[int, typer.Option(help="Threads of the computation.")] = 2,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each training.")] = 150,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
+    train_items: Annotated[int, typer.Option(min=1, help="Photographs and sentences to train on.")] = 1500,
+    held_out: Annotated[int, typer.Option(min=1, help="Photographs and sentences to be found.")] = 250,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the computation.")] = 2,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
     """Take out each mechanism of the paper and two of our own in turn, train again; goes on where it was stopped."""
@@ -359,7 +359,10 @@ def ablate(
 def main() -> None:
     """Run the model's commands alone; the `htav` script adds those of the other rooms."""
     try:
-        commands()
+        try:
+            commands()
+        except OSError as error:
+            raise FileUnusable.told_by(error) from error
     except HtavError as error:
         typer.echo(f"error: {error.message}\n{error.hint}".rstrip(), err=True)
         raise SystemExit(error.exit_code) from error

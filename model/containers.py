@@ -89,8 +89,6 @@ class Probe:
     width: int
     height: int
     rotation: int
-    video_codec: str | None
-    audio_codec: str | None
     declared_s: float = 0.0
     recorded_at: str | None = None  # as the file says it; for filters, never for scores
     unknown_coding: str | None = None  # "pictures" or "sound", where only the other half can be decoded
@@ -207,8 +205,6 @@ def probe(path: str | Path, max_duration_s: float = MAX_DURATION_S) -> Probe:
             width=height if transpose else width,
             height=width if transpose else height,
             rotation=_rotation(transpose, flip_rows, flip_columns),
-            video_codec=video.codec_context.name if video else None,
-            audio_codec=audio.codec_context.name if audio else None,
             declared_s=0.0 if container.format.name in GUESSED_DURATION else declared,
             recorded_at=container.metadata.get("creation_time", "")[:40] or None,
             unknown_coding=_unknown_coding(container, video is not None, audio is not None),

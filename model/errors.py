@@ -1,6 +1,7 @@
 """The root of every error HTAV raises on purpose.
 
 HtavError
+├── FileUnusable  the system refused a file that a command needs
 ├── model.*    a checkpoint, a query or a media file cannot be used
 ├── indexer.*  a file, the disk or the index cannot be used
 └── app.*      the command line or the service was asked for something it cannot do
@@ -29,3 +30,19 @@ class HtavError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
+
+
+class FileUnusable(HtavError):
+    """The system refused a file or a folder that a command needs."""
+
+    code: ClassVar[str] = "file_unusable"
+    exit_code: ClassVar[int] = 1
+
+    @classmethod
+    def told_by(cls, error: OSError) -> "FileUnusable":
+        """Of what the system says of a file. Raises the error itself where it names none: that is no user's matter."""
+        if error.filename is None:
+            raise error
+        return cls(
+            f"{error.filename}: {error.strerror}.", "Check that it is there, and that you may read and write it."
+        )

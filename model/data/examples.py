@@ -4,6 +4,7 @@ A source is homogeneous: photographs, sounds, or films. A step draws from one so
 can be told apart by what they lack.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,23 +103,30 @@ def gather(
     """
     sources: list[Source] = []
     failures: list[Failure] = []
-    for folder in folders:
+    for folder, title in zip(folders, _titles(folders), strict=True):
         items = [item for item in load_manifest(folder.path) if item.split == split and item.all_texts()]
         items = _spread(items, most)
-        by_form = {form: Source(f"{folder.path.name}/{form}", form, 0.0) for form in FORMS}
+        by_form = {form: Source(f"{title}/{form}", form, 0.0) for form in FORMS}
         for number, item in enumerate(items, 1):
             try:
                 example = _example(item, cache)
                 by_form[example.form].examples.append(example)
             except MediaError as err:  # one bad file never stops a run
                 failures.append(Failure(item.name, err.code, err.message))
-            progress(f"read {folder.path.name} ({split})", number, len(items))
+            progress(f"read {title} ({split})", number, len(items))
         usable = sum(len(source.examples) for source in by_form.values())
         for source in by_form.values():
             if source.examples:
                 source.weight = folder.weight * len(source.examples) / usable
                 sources.append(source)
     return sources, failures
+
+
+def _titles(folders: Sequence[Folder]) -> list[str]:
+    """What each folder is called: its name, with its parent's before it where another has the same."""
+    paths = [folder.path.resolve() for folder in folders]
+    counts = Counter(path.name for path in paths)
+    return [path.name if counts[path.name] == 1 else f"{path.parent.name}/{path.name}" for path in paths]
 
 
 def _spread(items: list[Item], most: int | None) -> list[Item]:

@@ -69,7 +69,7 @@ def look(item: Item) -> Look:
         return Look(((0.0, STILL_S),), has_video=True, has_audio=False)
     if item.form == "frames":
         return Look(_spans(item, len(item.media) / item.fps), has_video=True, has_audio=item.audio is not None)
-    found = media.probe(item.paths()[0])
+    found = _probe(item.paths()[0])
     return Look(_spans(item, found.duration_s), found.has_video, found.has_audio)
 
 
@@ -90,7 +90,7 @@ def decode(item: Item, span: Span, shape: Shape) -> Clip:
     if item.form == "frames":
         return _decode_numbered(item, span, shape)
     path = item.paths()[0]
-    found = media.probe(path)
+    found = _probe(path)
     sound = media.read_audio(path, *span) if found.has_audio else None
     if not found.has_video:
         return Clip(None, None, sound, span[0])
@@ -106,6 +106,17 @@ def _decode_numbered(item: Item, span: Span, shape: Shape) -> Clip:
     return Clip(frames, np.asarray([index / item.fps for index in wanted], np.float32), sound, span[0])
 
 
+def _probe(path: Path) -> media.Probe:
+    """What the file holds, asked once for all its clips: a probe reads every packet of it."""
+    status = check_regular(path).stat()
+    return _probed(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _probed(path: Path, _size: int, _modified_ns: int) -> media.Probe:
+    return media.probe(path)
+
+
 @lru_cache(maxsize=200_000)
 def _file_digest(path: str, _size: int, _modified_ns: int) -> str:
     with open(path, "rb") as file:
@@ -113,11 +124,14 @@ def _file_digest(path: str, _size: int, _modified_ns: int) -> str:
 
 
 def content_key(item: Item) -> str:
-    """Digest of the bytes of the item's files and of what is cut out of them; never of a name."""
+    """Digest of the bytes of the item's files and of what is cut out of them; never of a name. Raises MediaError."""
     digests = []
     for path in item.paths():
         information = check_regular(path).stat()
-        digests.append(_file_digest(str(path), information.st_size, information.st_mtime_ns))
+        try:
+            digests.append(_file_digest(str(path), information.st_size, information.st_mtime_ns))
+        except OSError as err:
+            raise MediaError("unreadable", f"{path.name} cannot be read: {err.strerror}.") from err
     cut = [item.form, item.fps if item.form == "frames" else None, item.start_s, item.end_s, bool(item.audio)]
     return hashlib.sha256(json.dumps([DECODER_VERSION, digests, cut]).encode()).hexdigest()
 
@@ -153,11 +167,12 @@ class ClipCache:
         if item.form == "still":
             return look(item)
         path = self._path(content_key(item), "look.json")
-        if path.exists():
+        try:
             stored = json.loads(path.read_text())
             stored["spans"] = tuple((start, end) for start, end in stored["spans"])
             return Look(**stored)
-        found = look(item)
+        except (FileNotFoundError, ValueError, TypeError, KeyError):  # not kept, or damaged
+            found = look(item)
         replace_bytes(path, json.dumps(asdict(found)).encode())
         return found
 

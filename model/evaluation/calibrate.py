@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from model import checkpoint
 from model.cachedir import cache_dir
-from model.confidence import by_chance, evidence, unit, usual_score, weigh
+from model.confidence import BANDS, by_chance, evidence, unit, usual_score, weigh
 from model.config import ConfidenceConfig
 from model.data.examples import Failure
 from model.data.manifest import load_manifest
@@ -37,7 +37,7 @@ FEWEST = 10  # queries that set confidence and say how good it is: less is noise
 SCORED = 100  # best items whose median counts: about as many as a search scores
 RIDGE = 3.0  # of the map to usual scores, in queries
 
-BANDS = ("high", "medium", "low")
+PLOTS = (".png", ".svg", ".pdf")
 
 Scores = NDArray[np.float64]
 Truth = NDArray[np.bool_]
@@ -88,8 +88,13 @@ def calibrate(
 
     `nothing` is a file of queries, one a line, about nothing in the first of `data`: they set nothing and are counted.
     What cannot be read is left out and listed in `failed`. Raises ManifestError, or EvaluationError when the data give
-    too few queries: then nothing is written.
+    too few queries, or `nothing` or `plot` cannot be used: then nothing is written.
     """
+    texts = _lines(nothing) if nothing is not None else []
+    if plot is not None:
+        _check_plot(plot)
+    for path in data:  # what is wrong with any of them is said before the first is encoded
+        load_manifest(path, split)
     keep_freed_memory()
     retriever = Retriever.from_pretrained(folder)
     failed: list[Failure] = []
@@ -111,10 +116,27 @@ def calibrate(
     checkpoint.write_config(folder, dataclasses.replace(config, confidence=bands), digests)
     told = {"bands": {name: getattr(bands, name) for name in BANDS}, **measured}
     if nothing is not None:
-        texts = [line.strip() for line in nothing.read_text(encoding="utf-8").splitlines() if line.strip()]
         values = nothing_found(retriever, bands, data[0], split, texts, progress)
         told |= {"nothing_queries": len(texts), "nothing_called_none_percent": _percent(values < bands.low)}
     return told | {"failed": [dataclasses.asdict(failure) for failure in failed]}
+
+
+def _lines(path: Path) -> list[str]:
+    """The queries of a file. Raises EvaluationError when there is none, or it is no text."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as err:
+        raise EvaluationError(f"{path} is no UTF-8 text: {err}.", "Save it as UTF-8.") from err
+    if not lines:
+        raise EvaluationError(f"{path} holds no query.", "Write one a line.")
+    return lines
+
+
+def _check_plot(path: Path) -> None:
+    if path.suffix not in PLOTS or not path.parent.is_dir():
+        raise EvaluationError(
+            f"no plot can be written to {path}.", f"Name a {', '.join(PLOTS)} in a folder that is there."
+        )
 
 
 def outcomes(

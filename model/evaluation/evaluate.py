@@ -93,6 +93,11 @@ def evaluate(
         scores = duration_scores(items, queries)
     else:
         encoded = _encoded(request, items, retriever, progress)
+        if not encoded.clips:
+            raise EvaluationError(
+                f"no file of the split '{request.split}' of {request.data} can be read.",
+                "".join(f"{failure.file}: {failure.message}" for failure in encoded.failures[:1]),
+            )
         scores, holds = _scores(request, retriever, items, queries, encoded, shortlister, progress)
     ranks = _ranks(items, queries, scores)
     return {
@@ -133,7 +138,7 @@ def _scores(
     encoded: EncodedGallery,
     shortlister: Shortlister | None,
     progress: Progress,
-) -> tuple[list[Float32], list[bool] | None]:
+) -> tuple[list[Float32], list[bool | None] | None]:
     """For each query the score of every item [items], and whether the shortlist holds the clip that scores best."""
     among, listed = _candidate_rows(items, queries, encoded), None
     if request.mode != "exhaustive" and shortlister is not None:
@@ -143,21 +148,25 @@ def _scores(
     scores = [item_scores(clip_scores, encoded.item_of, len(items)) for clip_scores in by_clip]
     if request.mode != "compare" or listed is None:
         return scores, None
-    both = zip(by_clip, listed, strict=True)
-    return scores, [int(clip_scores.argmax()) in rows.tolist() for clip_scores, rows in both]
+    return scores, [_holds_best(*both) for both in zip(by_clip, listed, strict=True)]
 
 
-def _held(queries: Sequence[Query], holds: Sequence[bool], items: int, seed: int) -> dict[str, Any]:
+def _holds_best(clip_scores: Float32, listed: Rows) -> bool | None:
+    """Whether a clip that scores best is on the list; None where no file of the query's gallery can be read."""
+    best = float(clip_scores.max())
+    return float(clip_scores[listed].max(initial=-np.inf)) >= best if best > -np.inf else None
+
+
+def _held(queries: Sequence[Query], holds: Sequence[bool | None], items: int, seed: int) -> dict[str, Any]:
     """How often the shortlist holds the best of all clips, in percent, over all queries and by kind."""
+    told = [(query, held) for query, held in zip(queries, holds, strict=True) if held is not None]
 
-    def of(chosen: Sequence[int]) -> dict[str, Any]:
-        owners = [queries[number].owners for number in chosen]
-        found = share([holds[number] for number in chosen], owners, items, seed)
+    def of(chosen: Sequence[tuple[Query, bool]]) -> dict[str, Any]:
+        found = share([held for _, held in chosen], [query.owners for query, _ in chosen], items, seed)
         return {"queries": len(chosen), "holds_first": found}
 
-    kinds = sorted({kind for query in queries for kind in query.kinds})
-    by_kind = {kind: of([number for number, query in enumerate(queries) if kind in query.kinds]) for kind in kinds}
-    return {**of(range(len(queries))), "kinds": by_kind}
+    kinds = sorted({kind for query, _ in told for kind in query.kinds})
+    return {**of(told), "kinds": {kind: of([one for one in told if kind in one[0].kinds]) for kind in kinds}}
 
 
 def _measured(queries: Sequence[Query], ranks: Sequence[float], items: Sequence[Item], seed: int) -> dict[str, Any]:

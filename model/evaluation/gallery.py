@@ -38,11 +38,9 @@ class EncodedGallery:
         return np.flatnonzero(np.isin(self.item_of, np.asarray(items, np.int64)))
 
 
-def encode_gallery(
-    items: Sequence[Item], retriever: Retriever, cache: Path, progress: Progress, fingerprint: str | None = None
-) -> EncodedGallery:
+def encode_gallery(items: Sequence[Item], retriever: Retriever, cache: Path, progress: Progress) -> EncodedGallery:
     """Encode what is not in the cache yet. An item that cannot be decoded is reported and has no clips."""
-    folder = cache / (fingerprint or retriever.fingerprint)
+    folder = cache / retriever.fingerprint
     clips: list[TokenSet] = []
     owners: list[int] = []
     failures: list[Failure] = []

@@ -27,4 +27,6 @@ def run_train(options: Options, json_output: bool = False) -> None:
         return
     console = Console(stderr=True)
     ended = "finished" if result.finished else "stopped; go on with --resume"
-    console.print(f"{ended}: {result.step} steps, {result.seconds:.0f} s, checkpoint in {document['checkpoint']}")
+    console.print(
+        f"{ended}: {result.step} steps, {result.seconds:.0f} s, checkpoint in {document['checkpoint']}", markup=False
+    )

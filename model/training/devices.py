@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from model.retriever import Retriever
 from model.training.batch import Sense, TrainBatch
@@ -36,9 +35,8 @@ class Devices:
         self.bf16 = bf16
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def prepare(self, module: StepModule, optimizer: Optimizer) -> nn.Module:
-        del optimizer  # its tensors follow the weights
-        return module.to(self.device)
+    def prepare(self, module: StepModule) -> nn.Module:
+        return module.to(self.device)  # the optimiser's tensors follow the weights
 
     def losses(self, module: nn.Module, batch: TrainBatch) -> dict[str, Tensor]:
         """Forward, in bf16 where that is exact enough if asked to."""
@@ -70,9 +68,8 @@ class AccelerateDevices(Devices):
         self.device = self.accelerator.device
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
 
-    def prepare(self, module: StepModule, optimizer: Optimizer) -> nn.Module:
+    def prepare(self, module: StepModule) -> nn.Module:
         prepared: nn.Module = self.accelerator.prepare_model(module)
-        del optimizer
         return prepared
 
     def backward(self, loss: Tensor) -> None:

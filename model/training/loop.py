@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from model.checkpoint import CONFIG
 from model.memory import keep_freed_memory
 from model.training import schedule, state
 from model.training.average import WeightAverage
@@ -67,10 +68,14 @@ def train(options: Options, *, quiet: bool = False) -> Result:
 
 
 def _saved(options: Options) -> state.State | None:
-    """The state to go on from. An old run is neither overwritten nor resumed unasked."""
-    folder = options.out / state.STATES
-    if options.resume:
-        return state.newest(folder)  # a run stopped before its first state starts again, from --init if that is given
+    """The state to go on from. An old run is neither overwritten nor resumed unasked, nor is a checkpoint."""
+    folder, config = options.out / state.STATES, options.out / CONFIG
+    if options.resume and (saved := state.newest(folder)) is not None:
+        return saved
+    if config.is_file() and not config.is_symlink():
+        raise TrainingError(f"{options.out} holds a checkpoint that no run made there.", "Choose another --out.")
+    if options.resume:  # a run stopped before its first state starts again, from --init if that is given
+        return None
     if any(folder.glob("step-*")):
         raise TrainingError(
             f"{options.out} already holds a run.", "Add --resume to go on with it, or choose another --out."
@@ -92,7 +97,7 @@ class Run:
     def __init__(self, options: Options, prepared: Prepared, devices: Devices, report: Report) -> None:
         self.options, self.prepared, self.devices, self.report = options, prepared, devices, report
         self.whole = StepModule(prepared.retriever, prepared.loss)
-        self.module = devices.prepare(self.whole, prepared.trained.optimizer)
+        self.module = devices.prepare(self.whole)
         self.optimizer = prepared.trained.optimizer
         self.average = WeightAverage(prepared.trained.parameters, options.average)
         steps = options.steps
@@ -116,8 +121,8 @@ class Run:
         self.whole.train()
         batches = self.prepared.feed.steps(self.prepared.sampler)
         with _asked_to_stop() as stop:
-            while self.devices.agree(2.0 if stop.is_set() else self._progress()) < 1.0:
-                self._one_step(batches)
+            while (progress := self.devices.agree(2.0 if stop.is_set() else self._progress())) < 1.0:
+                self._one_step(batches, progress)
                 self._housekeeping()
         batches.close()  # type: ignore[attr-defined]  # a generator: ends its thread
         finished = self._progress() >= 1.0
@@ -134,9 +139,10 @@ class Run:
     def _progress(self) -> float:
         return self.length.progress(self.step, self.clock.elapsed())
 
-    def _one_step(self, batches: Iterator[Step]) -> None:
+    def _one_step(self, batches: Iterator[Step], progress: float) -> None:
+        """One step at the agreed progress of the run: processes with clocks of their own would drift apart."""
         torch.manual_seed(step_seed(self.options.seed, self.step, self.devices.rank))
-        schedule.set_rates(self.optimizer, self.options.schedule, self._progress())
+        schedule.set_rates(self.optimizer, self.options.schedule, progress)
         self.optimizer.zero_grad(set_to_none=True)
         for _ in range(self.options.accumulate):
             made = next(batches)

@@ -13,7 +13,9 @@ SQUARE = (2, 2)  # pictures times sounds: the fewest composed films that tell ap
 GRID = SQUARE[0] * SQUARE[1]
 
 SHARES = "average compose names".split()
-POSITIVE = "steps epochs hours lr accumulate views captions threads log_every validate_every".split()
+POSITIVE = (
+    "steps epochs hours lr accumulate views captions threads log_every validate_every validate_items save_every".split()
+)
 
 
 class TrainingError(HtavError):
@@ -77,6 +79,8 @@ class Options:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise TrainingError(f"--{name.replace('_', '-')} is {value}.", "It must be above zero.")
+        if self.seed < 0:
+            raise TrainingError(f"--seed is {self.seed}.", "It must not be below zero.")
         for name in SHARES:
             if not 0 <= getattr(self, name) < 1:
                 raise TrainingError(f"--{name} is {getattr(self, name)}.", "It must be at least 0 and below 1.")

@@ -49,7 +49,6 @@ def parse(spec: str) -> dict[str, int | None]:
 def select(retriever: Retriever, loss: nn.Module, options: Options) -> Trained:
     """Freeze what `--train` leaves out and group the rest: trunk or new, with or without weight decay."""
     chosen = parse(options.train)
-    moving: dict[str, nn.Parameter] = {}
     for trunk, prefixes in TRUNKS.items():
         named = _named(retriever, prefixes)
         kept = _last_stages(list(named), chosen[trunk])

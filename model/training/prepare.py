@@ -52,12 +52,7 @@ def build(options: Options, *, resumed: bool) -> tuple[Retriever, RetrievalLoss]
     (confidence, card) is no longer true of what it becomes, nor is what its shortlist and its gate were taught.
     """
     if options.init is not None and not resumed:
-        retriever = Retriever.from_pretrained(options.init)
-        if retriever.config.preset != options.preset:
-            raise TrainingError(
-                f"{options.init} is of the preset {retriever.config.preset}, not {options.preset}.",
-                f"Give --preset {retriever.config.preset}.",
-            )
+        retriever = _of_preset(options.init, options.preset)
         card = CARD.format(name=retriever.name)
         retriever = deepened(retriever, options.seed)
         retriever.coarse.sound_gate = None  # `htav gate` makes it anew of the text encoder that this becomes
@@ -69,11 +64,19 @@ def build(options: Options, *, resumed: bool) -> tuple[Retriever, RetrievalLoss]
         pretrained = options.preset != "tiny" and not resumed
         retriever = Retriever.from_preset(options.preset, pretrained=pretrained, seed=options.seed)
     if options.audio_from is not None and not resumed:
-        other = deepened(Retriever.from_pretrained(options.audio_from), options.seed)
+        other = deepened(_of_preset(options.audio_from, options.preset), options.seed)
         retriever.audio.load_state_dict(other.audio.state_dict())
         if retriever.spelling is not None and other.spelling is not None:
             retriever.spelling.symbols.load_state_dict(other.spelling.symbols.state_dict())
     return retriever, RetrievalLoss(loss_weights(options.loss))
+
+
+def _of_preset(folder: Path, preset: str) -> Retriever:
+    retriever = Retriever.from_pretrained(folder)
+    if retriever.config.preset != preset:
+        found = retriever.config.preset
+        raise TrainingError(f"{folder} is of the preset {found}, not {preset}.", f"Give --preset {found}.")
+    return retriever
 
 
 def loss_weights(given: str) -> LossWeights:
@@ -225,5 +228,6 @@ def stand_for(folder: Path, inner: str) -> None:
     """Make `folder` loadable as the checkpoint in its sub-folder `inner`, by links that a new checkpoint keeps true."""
     for name in (checkpoint.CONFIG, checkpoint.WEIGHTS, checkpoint.TOKENIZER, checkpoint.CARD):
         link = folder / name
-        if not link.is_symlink() and not link.exists():
+        if not link.is_symlink():
+            link.unlink(missing_ok=True)  # a file where the run was copied without its links
             link.symlink_to(Path(inner) / name)

@@ -6,6 +6,7 @@ package is not there is left out, and said so; `--without NAME` leaves one out o
 """
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import Annotated, Final
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from model.data.manifest import MANIFEST
 from model.errors import HtavError
@@ -263,7 +265,8 @@ class Recipe:
                 continue
             if source.made_by:
                 folder = self.work / "sources" / source.name
-                command = source.made_by.format(out=folder, all=folder.parent, data=self.data).split()
+                places = {"out": folder, "all": folder.parent, "data": self.data}
+                command = [part.format(**places) for part in source.made_by.split()]  # a path may have blanks
                 if command[0] == "synth":  # one that was stopped has left a part of its files
                     command.append("--overwrite")
                 if source.needs and source.needs not in made:
@@ -276,7 +279,7 @@ class Recipe:
             if (folder / MANIFEST).is_file():
                 yield source.name, folder
             elif not source.made_by:
-                console.print(f"[yellow]left out:[/] {folder} is not there")
+                console.print(f"[yellow]left out:[/] {escape(str(folder))} is not there")
 
     def _train(self, stage: Stage, folders: dict[str, Path], done: Sequence[str]) -> bool:
         """Train a stage, going on from those that are done; False where it has no data."""
@@ -330,7 +333,7 @@ class Recipe:
         mark = self.work / "done" / name
         if mark.exists():
             return True
-        console.print(f"[bold]{name}[/]: htav {' '.join(command)}", highlight=False)
+        console.print(f"[bold]{name}[/]: htav {escape(shlex.join(command))}", highlight=False)
         start = (*HTAV[:2], "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *HTAV[1:])
         environment = os.environ | ({"ACCELERATE_USE_CPU": "true"} if processes > 1 else {})
         if _exit_status([*(start if processes > 1 else HTAV), *command], environment):
@@ -376,12 +379,14 @@ def main(
     part: Annotated[float, typer.Option(help="How much of each stage's steps to train.")] = 1.0,
 ) -> None:
     """Make the sources, train in seven stages, teach the sound gate and the shortlist, calibrate."""
-    console.print(f"the checkpoint is in {Recipe(data, work, without or (), processes, seed, part).run()}")
+    console.print(
+        f"the checkpoint is in {Recipe(data, work, without or (), processes, seed, part).run()}", markup=False
+    )
 
 
 if __name__ == "__main__":
     try:
         typer.run(main)
     except HtavError as error:
-        console.print(f"error: {error.message}\n{error.hint}")
+        console.print(f"error: {error.message}\n{error.hint}", markup=False)
         raise SystemExit(error.exit_code) from error

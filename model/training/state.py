@@ -60,7 +60,7 @@ def state_folder(folder: Path, step: int) -> Path:
 
 
 def newest(folder: Path) -> State | None:
-    """The newest state that can be read whole; None when there is none."""
+    """The newest state that can be read whole; None when there is none. Raises TrainingError when none can be read."""
     for left in folder.glob(f"{UNFINISHED}*"):
         shutil.rmtree(left, ignore_errors=True)
     for path in _complete(folder):
@@ -72,6 +72,11 @@ def newest(folder: Path) -> State | None:
             return State(load_file(path / "model.safetensors"), optimizer, meta, average)
         except (OSError, SafetensorError, json.JSONDecodeError, KeyError):
             continue  # damaged after it was written: the one before it is whole
+    if _complete(folder):
+        raise TrainingError(
+            f"no saved state in {folder} can be read: they are damaged, or of another version.",
+            "Choose another --out, or remove that folder to begin anew.",
+        )
     return None
 
 

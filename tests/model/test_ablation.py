@@ -1,6 +1,7 @@
 """Ablations: what is taken out is out and nothing else; runs are comparable, resumable, and end in a table."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from model.training.ablation.kept import Photograph, Sentence, with_kept_trunks
 from model.training.ablation.mechanisms import MECHANISMS
 from model.training.ablation.report import gains, write_report
 from model.training.ablation.run import Request, Variant, ablate, variants
+from model.training.options import TrainingError
 from tests.model.samples import CELLS, fresh_tiny, token_set
 from tests.model.small_data import COLOURS, SAID, photographs, picture, quiet, tones
 
@@ -168,3 +170,19 @@ def test_gains_are_taken_seed_by_seed() -> None:
         for name, accuracy in ((None, with_it), ("threshold", lacking))
     ]
     assert gains(rows) == {"threshold": {"with": [50.0, 60.0], "without": [40.0, 55.0], "gain": [10.0, 5.0]}}
+
+
+def test_more_seeds_keep_the_runs_of_fewer(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_run", lambda variant, *_: 50.0 + variant.seed)
+    few = ablate(request_, fresh_tiny(), quiet)
+    trained: list[int] = []
+    monkeypatch.setattr(run, "_run", lambda variant, *_: trained.append(variant.seed) or 0.0)
+    more = replace(request_, seeds=request_.seeds + 1)
+    assert [row for row in ablate(more, fresh_tiny(), quiet) if row["seed"] < request_.seeds] == few
+    assert set(trained) == {request_.seeds}
+    assert ablate(request_, fresh_tiny(), quiet) == few
+
+
+def test_data_without_speech_are_named_before_the_first_training(request_: Request) -> None:
+    with pytest.raises(TrainingError, match="has no said sentence"):
+        ablate(replace(request_, speech=request_.photos), fresh_tiny(), quiet)

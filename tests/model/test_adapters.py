@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from model.data import adapters
+from model.data.adapters import LayoutError
 from model.data.manifest import Item, ManifestError, load_manifest, normalised
 
 
@@ -305,4 +306,12 @@ def test_layout_without_its_media_says_what_is_expected(tmp_path: Path) -> None:
 def test_broken_annotations_are_named(tmp_path: Path) -> None:
     put(tmp_path / "raw-captions.json", "{")
     with pytest.raises(adapters.LayoutError, match="raw-captions.json is not JSON"):
+        load_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(("file", "content"), [("captions.txt", "name,text\na.jpg,x\n"), ("train_data.json", '["x"]')])
+def test_annotations_of_another_shape_are_named(tmp_path: Path, file: str, content: str) -> None:
+    put(tmp_path / file, content)
+    put(tmp_path / "Images" / "a.jpg")
+    with pytest.raises(LayoutError, match=r"looks like .*, but its annotations cannot be understood"):
         load_manifest(tmp_path)

@@ -12,6 +12,7 @@ from model.cli import commands
 from model.confidence import band, evidence, usual_score, weigh
 from model.config import ConfidenceConfig
 from model.data.manifest import load_manifest
+from model.errors import HtavError
 from model.evaluation.calibrate import REFUSED, Outcomes, calibrate, choose, fit, ranking, report
 from model.evaluation.evaluate import EvaluationError, QueryScores
 from model.evaluation.logistic import logistic
@@ -191,3 +192,28 @@ def test_what_cannot_be_read_sets_no_confidence(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(EvaluationError, match="only 0 queries") as caught:
         calibrate(tmp_path / "model", [tmp_path / "p"], "val", 100, 0)
     assert "jpg" in caught.value.hint and (tmp_path / "model" / "config.json").read_bytes() == after
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("empty", "holds no query"), ("latin-1", "no UTF-8 text"), ("plot", "no plot can be written"),
+        ("second folder", "no manifest.jsonl"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_said_before_anything_is_scored(tmp_path: Path, wrong: str, said: str) -> None:
+    fresh_tiny().save_pretrained(tmp_path / "tiny")
+    before = (tmp_path / "tiny" / "config.json").read_bytes()
+    data, nothing = [photographs(tmp_path / "data", 1)], tmp_path / "nothing.txt"
+    nothing.write_bytes({"empty": b"\n", "latin-1": b"caf\xe9\n"}.get(wrong, b"a volcano\n"))
+    plot = tmp_path / "there is no such folder" / "plot.png" if wrong == "plot" else None
+    if wrong == "second folder":
+        (tmp_path / "bare").mkdir()
+        data.append(tmp_path / "bare")
+
+    def never(what: str, _done: int, _of: int) -> None:
+        raise AssertionError(what)
+
+    with pytest.raises(HtavError, match=said):
+        calibrate(tmp_path / "tiny", data, "val", 500, 0, plot, nothing, never)
+    assert (tmp_path / "tiny" / "config.json").read_bytes() == before

@@ -8,12 +8,13 @@ import struct
 import wave
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from model.data.manifest import load_manifest
-from model.data.sources import common, effects
+from model.data.sources import common, effects, weak_labels
 from model.data.sources.effects import excerpt, sounds_of, titled, with_splits
 from model.data.sources.effects_table import AUDIOSET, PACKAGES, TEXTS, Package
 from model.data.sources.weak_labels import Teacher, TeacherError, judge, label, texts_of, window_starts
@@ -133,6 +134,19 @@ def test_a_verdict_needs_a_clear_opinion() -> None:
     assert judge("dog", {"Bark": 0.01, "Rain": 0.4}) == "unsure"
     assert judge("boing", {"Rain": 0.9}) == "unknown"
     assert texts_of({"Rain": 0.5, "Bee, wasp, etc.": 0.9, "Silence": 1.0}) == ["the sound of bee", "the sound of rain"]
+
+
+def test_the_command_says_what_the_teacher_thought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a teacher that hears a dog in everything: the real one is an extra."""
+    teacher = SimpleNamespace(scores=lambda _samples: {"Bark": 0.9, "Rain": 0.1})
+    monkeypatch.setattr(weak_labels, "Teacher", lambda _folder: teacher)
+    (tmp_path / "a.wav").write_bytes(wav(np.zeros(RATE, np.int16)))
+    line = {"file": "a.wav", "texts": ["a dog"], "label": "dog", "kind": "sound", "text_source": "class label"}
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(line))
+    weak_labels.run_label(tmp_path, tmp_path, json_output=True)
+    assert json.loads(capsys.readouterr().out) == {"labelled": 0, "verdicts": {"agreed": 1}, "contradicted": []}
 
 
 def test_a_missing_teacher_is_an_error(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from model.evaluation import evaluate as evaluation
 from model.evaluation import gallery as galleries
 from model.evaluation.evaluate import EvaluationError, Request, evaluate
 from model.evaluation.queries import candidates, gather_queries
+from model.progress import silent
 from model.retriever import Retriever
 from model.tokens import TokenSet
 from tests.model.small_data import count_encodings, films, photographs, tones, write_lines
@@ -123,7 +124,7 @@ def test_ranks_are_those_of_the_service_s_own_scores(folder: Path, retriever: Re
     """Scored anew, one query and one clip at a time, through the interface that the service uses."""
     items = load_manifest(folder, "test")
     queries = gather_queries(items)
-    encoded = galleries.encode_gallery(items, retriever, tmp_path, evaluation.silent)
+    encoded = galleries.encode_gallery(items, retriever, tmp_path, silent)
     everything = [np.arange(len(encoded.clips))] * len(queries)
     scores = evaluation.score_queries(retriever, queries, encoded, everything)
     for number, query in enumerate(queries):
@@ -201,7 +202,7 @@ def test_a_file_that_cannot_be_decoded_is_reported_and_ranks_last(retriever: Ret
     items = load_manifest(folder, "test")
     lost = next(number for number, one in enumerate(items) if "red" in one.name)
     queries = gather_queries(items)
-    encoded = galleries.encode_gallery(items, retriever, tmp_path / "c", evaluation.silent)
+    encoded = galleries.encode_gallery(items, retriever, tmp_path / "c", silent)
     scores = evaluation.score_queries(retriever, queries, encoded, [np.arange(7)] * len(queries))
     by_item = [evaluation.item_scores(found, encoded.item_of, len(items)) for found, _ in scores]
     ranks = evaluation._ranks(items, queries, by_item)
@@ -315,3 +316,11 @@ def test_command_hands_on_the_service_s_shortlist(
     wiring = {"shortlister": lambda _clips, _item_of, _queries, allowed: allowed}
     result = run(*arguments, obj=wiring)
     assert result.exit_code == 0 and json.loads(result.stdout)["mode"] == "service"
+
+
+def test_a_gallery_of_which_nothing_can_be_read_has_no_figures(retriever: Retriever, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"no film")
+    write_lines(tmp_path, [{"file": "a.mp4", "texts": ["a film"], "split": "test"}])
+    with pytest.raises(EvaluationError, match="no file of the split 'test' .* can be read") as raised:
+        evaluate(Request(tmp_path, cache=tmp_path / "cache"), retriever)
+    assert raised.value.hint.startswith("a.mp4: ")

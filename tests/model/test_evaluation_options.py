@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from model.evaluation import evaluate as evaluation
 from model.evaluation.evaluate import Request, evaluate
 from model.evaluation.gallery import EncodedGallery, encode_gallery
 from model.evaluation.twins import twin_figures
+from model.progress import silent
 from model.retriever import Retriever
 from tests.media_files import tone, write_media
 from tests.model.small_data import count_encodings, films, photographs, tones, write_lines
@@ -43,15 +45,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def encoded_gallery(folder: Path, retriever: Retriever, cache: Path) -> tuple[list[Any], EncodedGallery]:
     items = load_manifest(folder, "test")
-    return items, encode_gallery(items, retriever, cache, evaluation.silent)
+    return items, encode_gallery(items, retriever, cache, silent)
 
 
 def scores(folder: Path, retriever: Retriever, cache: Path, **options: Any) -> np.ndarray:
     """Every query's score of every item, as `evaluate` ranks them."""
     request = Request(folder, cache=cache, **options)
     items, queries = load_manifest(folder, "test"), evaluation.gather_queries(load_manifest(folder, "test"))
-    encoded = evaluation._encoded(request, items, retriever, evaluation.silent)
-    found, _ = evaluation._scores(request, retriever, items, queries, encoded, None, evaluation.silent)
+    encoded = evaluation._encoded(request, items, retriever, silent)
+    found, _ = evaluation._scores(request, retriever, items, queries, encoded, None, silent)
     return np.stack(found)
 
 
@@ -267,3 +269,15 @@ def test_command_shows_the_right_order(tiny_checkpoint: Path, tmp_path: Path, mo
     shared = ["evaluate", "--data", str(folder), "--model", str(tiny_checkpoint)]
     result = CliRunner().invoke(cli.commands, shared)
     assert result.exit_code == 0 and "right order, in percent: all" in result.stdout
+
+
+def test_a_group_that_cannot_be_read_is_no_group_whose_best_is_not_held(
+    folder: Path, retriever: Retriever, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "films"))
+    lines = [json.loads(line) for line in (copy / "manifest.jsonl").read_text().splitlines()]
+    for line in lines[4:]:
+        (copy / line["file"]).write_bytes(b"no film")
+    request = Request(copy, cache=tmp_path / "cache", mode="compare", gallery="group")
+    found = evaluate(request, retriever, lambda _offered, _item_of, wanted, among: among)["shortlist"]
+    assert (found["queries"], found["holds_first"]["value"]) == (4, 100.0)

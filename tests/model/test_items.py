@@ -98,3 +98,38 @@ def test_whatever_a_manifest_says_and_every_byte_is_in_its_digest_but_not_its_pl
     assert len(set(digests)) == len(digests)
     shutil.copy(tmp_path / "copy" / "test-red-0.jpg", folder)
     assert items_digest(load_manifest(write_lines(folder, lines))) == digests[1]
+
+
+def test_the_clips_of_one_file_share_a_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_media(tmp_path / "long.mp4", seconds=30.0, fps=4, size=(64, 48))
+    asked: list[Path] = []
+    real = items.media.probe
+    monkeypatch.setattr(items.media, "probe", lambda path: asked.append(path) or real(path))
+    item = load_manifest(write_lines(tmp_path, [{"file": "long.mp4", "texts": ["x"], "kind": "visual"}]))[0]
+    spans = items.look(item).spans
+    assert len(spans) == 4 and all(items.decode(item, span, SHAPE).frames is not None for span in spans)
+    assert len(asked) == 1
+    write_media(tmp_path / "long.mp4", seconds=15.0, fps=4, size=(64, 48))  # another file by the same name
+    assert len(items.look(item).spans) == 2
+
+
+def test_what_was_seen_of_a_file_is_looked_at_again_where_it_is_damaged(tmp_path: Path) -> None:
+    item, cache = load_manifest(films(tmp_path / "f", 1))[0], ClipCache(tmp_path / "cache", SHAPE)
+    found = cache.look(item)
+    (kept,) = (tmp_path / "cache").rglob("*.look.json")
+    for damage in ("", "[]", '{"spans": [[0, 1]]}'):
+        kept.write_text(damage)
+        assert cache.look(item) == found
+
+
+def test_a_file_that_may_not_be_read_is_an_item_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = load_manifest(photographs(tmp_path, 1))[0]
+
+    def refused(*_: object) -> str:
+        raise PermissionError(13, "Permission denied", str(item.paths()[0]))
+
+    monkeypatch.setattr(items, "_file_digest", refused)
+    with pytest.raises(MediaError, match="cannot be read: Permission denied"):
+        content_key(item)

@@ -170,3 +170,13 @@ def test_what_needs_photographs_or_sounds_is_left_out_of_a_stage_without_them(
     assert ["--names" in command for command in told] == [True, True, False, False]
     assert ["--compose" in command for command in told] == [True, False, True, False]
     assert all(command[command.index("--views") + 1] == "2" for command in told)
+
+
+def test_a_folder_with_a_blank_in_its_name_loses_no_source(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = data.rename(data.with_name("my films"))
+    asked: list[list[str]] = []
+    monkeypatch.setattr(Recipe, "_once", lambda _self, _name, command, **_: asked.append(command) or False)
+    made = Source("open", "synth {out} --sentences {data}/flickr8k")
+    work = folder / "a run"
+    list(Recipe(folder, work, sources=(made,), stages=())._sources())
+    assert asked == [["synth", f"{work}/sources/open", "--sentences", f"{folder}/flickr8k", "--overwrite"]]

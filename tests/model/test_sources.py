@@ -18,7 +18,7 @@ from model.cli import commands
 from model.data.manifest import load_manifest
 from model.data.sources import SOURCES, SourceError, asterisk, gather, packages, queen, sky
 from model.data.sources.common import VAL_SHARE, Clip, Report, assign_splits, sentence_split, write_clips
-from model.data.sources.listen import alignment_losses
+from model.data.sources.listen import alignment_losses, listen
 from model.data.sources.queen_archive import Archive as QueenArchive
 from model.data.sources.queen_archive import dialogue, recordings, scene
 from model.data.sources.rnc import unpack
@@ -27,6 +27,7 @@ from model.data.sources.sound import decode, spoken_text
 from model.letters import SYMBOLS, spelled
 from model.media import read_audio
 from model.spelling import FRAMES
+from tests.model.small_data import photographs
 from tests.model.source_data import (
     encoded,
     package,
@@ -290,3 +291,8 @@ def test_a_sound_that_spells_its_transcript_aligns_with_no_other(tmp_path: Path)
     texts = ["Hello there.", "Hello where", "Other text"]
     losses = alignment_losses(retriever, spelling, item, texts)  # type: ignore[arg-type]
     assert losses[0] < 0.01 and losses[1] > 1 and losses[2] > losses[1]
+
+
+def test_a_folder_without_transcripts_has_nothing_to_listen_to(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no two transcripts"):
+        listen(photographs(tmp_path, 1), 5)

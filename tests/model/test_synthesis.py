@@ -13,11 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from model.cli import commands
+from model.data.synthesis import library
 from model.data.synthesis.espeak import Espeak
 from model.data.synthesis.library import synthesise
 from model.data.synthesis.noise import band_energy, coloured, mix
 from model.data.synthesis.people import cast
-from model.data.synthesis.record import SynthesisError
+from model.data.synthesis.record import SynthesisError, read_lines
 from model.data.synthesis.request import Request
 from model.data.synthesis.sentences import SentencesError, file_sentences, grammar_sentences, split_of
 from model.data.synthesis.sounds import SOUNDS, make_sound
@@ -258,6 +259,23 @@ def test_a_second_run_is_refused_unless_overwritten_and_other_splits_are_kept(tm
     synthesise(Request(tmp_path, "utterances", count=1, split="train", overwrite=True))
     assert sorted(line["split"] for line in lines_of(tmp_path)) == ["train", "val", "val"]
     assert len(list((tmp_path / "utterances-train").iterdir())) == 1
+
+
+def test_overwriting_never_leaves_an_earlier_text_on_a_later_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill in the middle of it asks nobody: so what is to be replaced is out of the manifest first."""
+    synthesise(Request(tmp_path, "shots", count=2, seed=1))
+    synthesise(Request(tmp_path, "shots", count=1, seed=1, split="val"))
+    listed: list[set[str]] = []
+    real = library.remove
+    monkeypatch.setattr(library, "remove", lambda *given: listed.append(splits(tmp_path)) or real(*given))
+    synthesise(Request(tmp_path, "shots", count=1, seed=2, overwrite=True))
+    assert listed == [{"val"}] and splits(tmp_path) == {"train", "val"}
+
+
+def splits(folder: Path) -> set[str]:
+    return {line["split"] for line in read_lines(folder)}
 
 
 def test_overwriting_removes_only_what_was_made(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from model.training.options import Options, TrainingError
 from model.training.prepare import _shared
 from model.training.report import Report
 from tests.model.samples import fresh_tiny
-from tests.model.small_data import SHAPE, films, photographs, tones
+from tests.model.small_data import SHAPE, films, photographs, quiet, tones
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +152,8 @@ def test_a_stop_signal_ends_the_run_with_a_state_and_a_checkpoint(
 ) -> None:
     step = loop.Run._one_step
 
-    def stops_at_two(self: loop.Run, batches: Any) -> None:
-        step(self, batches)
+    def stops_at_two(self: loop.Run, batches: Any, progress: float) -> None:
+        step(self, batches, progress)
         if self.step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -398,3 +399,44 @@ def test_command_prints_one_document(data: Path, tmp_path: Path) -> None:
     assert document["checkpoint"] == str(tmp_path / "run")
     loaded, inner = (Retriever.from_pretrained(tmp_path / "run" / part) for part in ("", loop.MODEL))
     assert loaded.name.startswith("htav-tiny@") and loaded.fingerprint == inner.fingerprint
+
+
+def test_a_checkpoint_is_not_trained_over(data: Path, tmp_path: Path) -> None:
+    fresh_tiny().save_pretrained(tmp_path / "kept")
+    for resume in (False, True):
+        with pytest.raises(TrainingError, match="holds a checkpoint that no run made there"):
+            train(options(data, tmp_path / "kept", init=tmp_path / "kept", resume=resume), quiet=True)
+
+
+def test_a_run_that_was_copied_without_its_links_still_ends_in_its_own_checkpoint(data: Path, tmp_path: Path) -> None:
+    train(options(data, tmp_path / "run", steps=2), quiet=True)
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")  # follows links: the checkpoint's files are plain ones
+    assert not (tmp_path / "copy" / "model.safetensors").is_symlink()
+    train(options(data, tmp_path / "copy", steps=4, resume=True), quiet=True)
+    outer, inner = (Retriever.from_pretrained(tmp_path / "copy" / name) for name in (".", "model"))
+    assert outer.fingerprint == inner.fingerprint != Retriever.from_pretrained(tmp_path / "run").fingerprint
+
+
+def test_an_audio_encoder_of_another_preset_is_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="is of the preset compact, not tiny"):
+        train(options(data, tmp_path / "run", audio_from=Path("model/weights/compact")), quiet=True)
+
+
+def test_the_rate_follows_the_progress_that_the_processes_agreed_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agreed = iter([0.25, 0.5, 2.0])
+    monkeypatch.setattr("model.training.devices.Devices.agree", lambda *_: next(agreed))
+    given: list[float] = []
+    real = loop.schedule.set_rates
+    monkeypatch.setattr(loop.schedule, "set_rates", lambda o, s, part: given.append(part) or real(o, s, part))
+    train(options(data, tmp_path / "run"), quiet=True)
+    assert given == [0.25, 0.5]
+
+
+def test_two_folders_of_one_name_are_two_sources(tmp_path: Path) -> None:
+    for parent in "ab":
+        photographs(tmp_path / parent / "photos", 1, ("train",))
+    folders = [Folder(tmp_path / parent / "photos") for parent in "ab"]
+    sources, _ = gather([*folders, Folder(tones(tmp_path / "t", 2))], "train", ClipCache(tmp_path, SHAPE), quiet)
+    assert [source.name for source in sources] == ["a/photos/still", "b/photos/still", "t/sound"]

@@ -32,9 +32,9 @@ def test_what_a_process_drew_before_a_step_changes_nothing_in_it(
     train(options(data, tmp_path / "plain", **given), quiet=True)
     step = loop.Run._one_step
 
-    def drew_something(self: loop.Run, batches: Any) -> None:
+    def drew_something(self: loop.Run, batches: Any, progress: float) -> None:
         torch.rand(7)
-        step(self, batches)
+        step(self, batches, progress)
 
     monkeypatch.setattr(loop.Run, "_one_step", drew_something)
     train(options(data, tmp_path / "disturbed", **given), quiet=True)

@@ -90,3 +90,11 @@ def test_without_averaging_nothing_is_kept() -> None:
     with average.applied():
         assert weight.item() == 1.0
     assert average.means == {}
+
+
+def test_states_of_which_none_can_be_read_are_not_begun_anew_over(tmp_path: Path) -> None:
+    for step in (1, 2):
+        (state.save(tmp_path, step, moment(1.0, step)) / "average.safetensors").unlink()
+    with pytest.raises(TrainingError, match="no saved state in .* can be read"):
+        state.newest(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2

@@ -4,6 +4,7 @@ Each adapter says whether it recognises a folder and yields the manifest line of
 it yields can be trained on and evaluated at once, or written out with `model.data.manifest.write_manifest`.
 """
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,14 @@ def adapt(folder: Path) -> Iterator[dict[str, Any]]:
             "Write a manifest.jsonl (one JSON object a line: file, texts, split, kind), "
             f"or lay it out as one of: {known}.",
         )
-    lines = adapter.lines(folder)
-    first = next(lines, None)
-    if first is None:
+    count = 0
+    try:
+        for line in adapter.lines(folder):
+            count += 1
+            yield line
+    except (KeyError, TypeError, AttributeError, ValueError, csv.Error) as err:
+        raise LayoutError(
+            f"{folder} looks like {adapter.name}, but its annotations cannot be understood: {err!r}.", adapter.expects
+        ) from err
+    if not count:
         raise LayoutError(f"{folder} looks like {adapter.name}, but none of its media files is there.", adapter.expects)
-    yield first
-    yield from lines

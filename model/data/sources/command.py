@@ -33,7 +33,7 @@ def run_gather(out: Path, source: str, packages: Path | None, listened: int, jso
         return
     console = Console()
     account = f"{report.files} files, {report.media_s / 3600:.2f} h, of {len(report.groups)} groups"
-    console.print(f"{account}, in {out / source} ({took:.0f} s)")
+    console.print(f"{account}, in {out / source} ({took:.0f} s)", markup=False)
     for reason, count in report.dropped.most_common():
         console.print(f"left out: {count} {reason}")
     if match:

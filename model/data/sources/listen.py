@@ -16,11 +16,13 @@ from torch import Tensor
 
 from model.checkpoint import CheckpointError
 from model.data.manifest import Item, load_manifest
+from model.data.sources.common import SourceError
 from model.letters import spelled
 from model.media import read_audio
 from model.retriever import Retriever
 from model.spelling import FRAMES, Spelling
 
+SEED = 0  # of the draw of sounds
 OTHERS = 8  # transcripts that each sound is compared with
 
 
@@ -35,10 +37,12 @@ class Match:
 
 
 @torch.inference_mode()
-def listen(folder: Path, count: int, model: Path | None = None, seed: int = 0) -> Match:
+def listen(folder: Path, count: int, model: Path | None = None) -> Match:
     """Align up to `count` sounds of a gathered folder with their transcripts and with others'."""
     items = [item for item in load_manifest(folder) if item.spoken()]
-    drawn = random.Random(seed).sample(items, min(count, len(items)))
+    if len(items) < 2:
+        raise SourceError(f"{folder} has no two transcripts to tell apart.", "Leave out --listen.")
+    drawn = random.Random(SEED).sample(items, min(max(count, 2), len(items)))
     retriever = Retriever.embedded() if model is None else Retriever.from_pretrained(model)
     if retriever.spelling is None:
         raise CheckpointError(f"{retriever.name} cannot spell.", "Give a checkpoint of HTAV's present version.")

@@ -10,7 +10,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -151,10 +151,10 @@ def run_label(folder: Path, teacher: Path, json_output: bool) -> None:
     with Bars.of_command() as bars:
         opinion = label(folder, Teacher(teacher), lambda done, total: bars("ask the teacher", done, total))
     if json_output:
-        sys.stdout.write(json.dumps(asdict(opinion)) + "\n")
+        sys.stdout.write(json.dumps(vars(opinion)) + "\n")
         return
     console = Console()
     verdicts = ", ".join(f"{verdict} {count}" for verdict, count in opinion.verdicts.most_common())
     console.print(f"{opinion.labelled} sounds got texts; of their labels the teacher says: {verdicts or 'nothing'}")
     for line in opinion.contradicted:
-        console.print(f"contradicted: {line}")
+        console.print(f"contradicted: {line}", markup=False)

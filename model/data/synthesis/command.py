@@ -28,4 +28,4 @@ def run_synth(options: dict[str, Any], json_output: bool) -> None:
         document = {"out": str(out), "files": report.files, "media_s": report.media_s, "took_s": took}
         sys.stdout.write(json.dumps(document) + "\n")
     else:
-        Console().print(f"{report.files} files, {report.media_s:.0f} s of media, in {out} ({took:.1f} s)")
+        Console().print(f"{report.files} files, {report.media_s:.0f} s of media, in {out} ({took:.1f} s)", markup=False)

@@ -6,7 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from model.data.synthesis.record import Item, SynthesisError, read_lines, write_lines
+from model.data.manifest import write_manifest
+from model.data.synthesis.record import Item, SynthesisError, read_lines
 from model.data.synthesis.request import Request
 from model.data.synthesis.sample import DEMO_QUERIES, SAMPLE_FILES, DemoQuery, sample_library
 
@@ -54,6 +55,8 @@ def synthesise(request: Request, progress: Callable[[int], None] = lambda _: Non
     made: list[Item] = []
     folder = f"{request.kind}-{request.split}"
     try:
+        if replaced:  # first of all: a manifest never names a file that is another by now
+            write_manifest(request.out, kept)
         remove(request.out, folder, replaced)
         (request.out / folder).mkdir(parents=True, exist_ok=True)
         try:
@@ -62,7 +65,7 @@ def synthesise(request: Request, progress: Callable[[int], None] = lambda _: Non
                 progress(len(made))
         finally:
             lines = [item.line(request.chosen_texts) for item in sorted(made, key=lambda item: item.file)]
-            write_lines(request.out, [*kept, *lines])
+            write_manifest(request.out, [*kept, *lines])
     except OSError as error:
         raise SynthesisError(f"Cannot write to {request.out}: {error}.", "Choose a folder with room.") from error
     return Report(len(made), sum(item.duration_s for item in made))

@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 from model.data.synthesis.drawing import COLOURS, Canvas, Colour, blend, shade
 
-GROUND = 0.8
-
 
 def paint_sky(canvas: Canvas, random_source: random.Random, top: Colour, bottom: Colour, clouds: int = 3) -> None:
     canvas.gradient(top, bottom)

@@ -1,8 +1,6 @@
 """What a made file holds, in words, and its line in manifest.jsonl."""
 
 import json
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -122,12 +120,3 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
     if not all(isinstance(line, dict) and isinstance(line.get("file"), str | list) for line in lines):
         raise SynthesisError(f"{path} has lines that are not items.", 'Each line is an object with "file" and "texts".')
     return lines
-
-
-def write_lines(folder: Path, lines: Iterable[dict[str, Any]]) -> None:
-    """Replace the manifest in one step."""
-    temporary = folder / "manifest.jsonl.new"
-    with temporary.open("w", encoding="utf-8") as stream:
-        for line in lines:
-            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-    os.replace(temporary, folder / "manifest.jsonl")

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+from model.data.manifest import write_manifest
 from model.data.synthesis.faces import Portrait
 from model.data.synthesis.people import cast
-from model.data.synthesis.record import Item, SynthesisError, TextKind, read_lines, write_lines
+from model.data.synthesis.record import Item, SynthesisError, TextKind, read_lines
 from model.data.synthesis.scenes import RATE, Scene, even
 from model.data.synthesis.sentences import Split
 from model.data.synthesis.shots import Shot, draw_shot
@@ -121,7 +122,7 @@ def sample_library(out: Path, seed: int = 0, progress: Callable[[int], None] = l
         for item in sample_items(out, seed):
             items.append(item)
             progress(len(items))
-        write_lines(out, [*others, *(item.line("all") for item in items)])
+        write_manifest(out, [*others, *(item.line("all") for item in items)])
     except OSError as error:
         raise SynthesisError(f"Cannot write to {out}: {error}.", "Choose a folder with room.") from error
     return items

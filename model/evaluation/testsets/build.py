@@ -164,9 +164,9 @@ def build_one(name: str, out: Path, captions: Captions, progress: Count) -> tupl
 def _make(recipe: Made, folder: Path, out: Path, captions: Captions, progress: Count) -> None:
     """Into a folder beside, which takes its place when complete: an interrupted run leaves no half set."""
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
     try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
         write_manifest(beside, recipe.make(Making(beside, out, captions, progress)))
         beside.replace(folder)
     except OSError as err:

@@ -52,7 +52,7 @@ def plan_talkers(captions: Captions) -> list[Spoken]:
 
 
 def talker_captions(captions: Captions) -> list[Caption]:
-    """Captions in which at least a fifth of the content words is new to a network trained on our speech."""
+    """Captions in which enough of the content words are new to a network trained on our speech."""
     new = [caption for caption in captions.unheard if captions.unheard_share(caption.text) >= UNHEARD_SHARE]
     return one_a_video(new, "talkers")
 

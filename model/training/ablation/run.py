@@ -28,7 +28,7 @@ from model.training.ablation.kept import photographs, sentences, with_kept_trunk
 from model.training.ablation.mechanisms import MECHANISMS
 from model.training.ablation.report import write_report
 from model.training.kept_runs import KeptRuns
-from model.training.options import Options
+from model.training.options import Options, TrainingError
 
 RESULTS: Final = "ablation.json"
 CLIP_NORM: Final = 1.0
@@ -81,12 +81,12 @@ def ablate(request: Request, trained: Retriever, progress: Progress) -> list[dic
             progress("train without each mechanism", len(results.rows), len(wanted))
             results.add(asdict(variant) | {"accuracy": round(_run(variant, request, trained, train, held), 3)})
     progress("train without each mechanism", len(wanted), len(wanted))
-    return results.rows
+    return [row for row in results.rows if row["seed"] < request.seeds]
 
 
 def _setting(request: Request, trained: Retriever) -> dict[str, Any]:
     """What an accuracy depends on besides its variant."""
-    numbers = {name: value for name, value in asdict(request).items() if isinstance(value, int | float)}
+    numbers = {name: n for name, n in asdict(request).items() if isinstance(n, int | float) and name != "seeds"}
     folders = {"photos": request.photos, "speech": request.speech}
     data = {name: items_digest(load_manifest(folder)) for name, folder in folders.items()}
     return {**numbers, **data, "model": trained.fingerprint}
@@ -98,10 +98,17 @@ def _without_figure(row: dict[str, Any]) -> dict[str, Any]:
 
 def _material(request: Request, trained: Retriever, split: str, progress: Progress) -> Material:
     most = request.train_items if split == "train" else request.held_out
-    return Material(
+    found = Material(
         photographs(trained, request.photos, split, most, progress),
         sentences(trained, request.speech, split, most, progress),
     )
+    for folder, kind, items in (
+        (request.photos, "photograph", found.photographs),
+        (request.speech, "said sentence", found.sentences),
+    ):
+        if not items:
+            raise TrainingError(f"the split '{split}' of {folder} has no {kind}.", "Choose another folder.")
+    return found
 
 
 def _run(variant: Variant, request: Request, trained: Retriever, train: Material, held: Material) -> float:

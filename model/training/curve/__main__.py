@@ -34,5 +34,5 @@ if __name__ == "__main__":
     try:
         typer.run(main)
     except HtavError as error:
-        Console(stderr=True).print(f"error: {error.message}\n{error.hint}")
+        Console(stderr=True).print(f"error: {error.message}\n{error.hint}", markup=False)
         raise SystemExit(error.exit_code) from error
