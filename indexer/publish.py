@@ -25,7 +25,7 @@ from indexer.config import IndexSettings
 from indexer.errors import IndexCorrupt
 from indexer.quarantine import quarantine
 from indexer.readings import Readings
-from indexer.sealed import TEMPORARY, block_digests, fsync_file, seal, write_durable
+from indexer.sealed import TEMPORARY, block_digests, seal, write_durable
 from indexer.segments import Location, SegmentReader
 from indexer.snapshot_files import (
     CLIP_DTYPE,
@@ -228,7 +228,6 @@ def _build(
 def _write_files(folder: Path, contents: Contents, flat_limit: int) -> dict[str, Any]:
     index = build_coarse(contents.vectors, flat_limit)
     index.save(folder / COARSE)
-    fsync_file(folder / COARSE)
     write_durable(folder / CLIPS, contents.clips.tobytes())
     write_durable(folder / READINGS, Readings.build(contents.readings).to_bytes())
     write_durable(folder / VIDEOS, b"".join(bytes.fromhex(video.replace("-", "")) for video in contents.videos))

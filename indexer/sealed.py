@@ -7,8 +7,10 @@ covered by a digest of ours. Writers here are durable: content first, then the n
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from indexer.errors import IndexCorrupt
 from indexer.space import storage_errors
@@ -23,18 +25,22 @@ def digest(data: bytes | memoryview) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def write_durable(path: Path, data: bytes | memoryview) -> None:
-    """Write a new file and wait for the disk; its name becomes durable with `sync` on the folder."""
+@contextmanager
+def durable_file(path: Path) -> Iterator[BinaryIO]:
+    """A new file to write to; the disk has it at the end, and its name with `sync` on the folder.
+
+    Raises StorageError, InsufficientStorage when there is no room.
+    """
     with storage_errors(path), path.open("xb") as file:
-        file.write(data)
+        yield file
         file.flush()
         os.fsync(file.fileno())
 
 
-def fsync_file(path: Path) -> None:
-    """Wait for the disk to have a file that a library wrote."""
-    with storage_errors(path):
-        sync(path)
+def write_durable(path: Path, data: bytes | memoryview) -> None:
+    """A `durable_file` with this content."""
+    with durable_file(path) as file:
+        file.write(data)
 
 
 def replace_durable(path: Path, data: bytes) -> None:
