@@ -19,7 +19,7 @@ from indexer.config import IndexSettings
 from indexer.errors import NothingIndexed
 from indexer.publish import pointer_of, prune, republish
 from indexer.quarantine import IN_CLAUSE, quarantine
-from indexer.recovery import recover
+from indexer.recovery import recover, require_segments
 from indexer.segments import ALIGN, Location, SegmentFile, SegmentReader, segment_path
 from indexer.snapshot_files import publishing, snapshot_folders, write_pointer
 from indexer.tables import SEARCHABLE, Base, Clip, Job, Segment, SegmentState, Video, VideoState, now
@@ -46,7 +46,10 @@ class GcReport:
 
 
 def collect_garbage(settings: IndexSettings, catalog: Catalog, *, only: str | None = None) -> GcReport:
-    """`only`, a fingerprint, also removes what every other one has stored. Raises NothingIndexed unless it has all."""
+    """`only`, a fingerprint, also removes what every other one has stored. Raises NothingIndexed unless it has all.
+
+    Raises IndexCorrupt, and gives nothing back, when no segment is there at all.
+    """
     report = GcReport()
     before = snapshot_folders(settings.data_dir)
     report.bytes_freed += recover(settings.data_dir, catalog)
@@ -165,6 +168,7 @@ def _move_batch(catalog: Catalog, reader: SegmentReader, writer: ClipWriter, cli
     records = reader.read(places, check=True)
     if None in records:
         broken = [clip.id for number, clip in enumerate(clips) if None in records[2 * number : 2 * number + 2]]
+        require_segments(reader.data_dir, catalog)
         quarantine(catalog, broken, "corrupt_record")
         return False
     moved = writer.append([bytes(record) for record in records if record is not None])
