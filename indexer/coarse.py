@@ -2,7 +2,7 @@
 
 It works on rows 0..n-1; which clip a row is, is the snapshot's business. A served index is never changed: filters and
 the number of probed lists are given with each search. FAISS notices no corruption, so files are opened only after
-`sealed.check_blocks` has passed them.
+`sealed.check_blocks` has passed them; nor does it always notice a full disk, so that we read and write its bytes.
 """
 
 import importlib
@@ -11,6 +11,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from indexer.sealed import durable_file
 
 faiss: Any = importlib.import_module("faiss")  # its stubs know the C++ signatures, not the Python ones it adds
 
@@ -52,7 +54,9 @@ class _FaissIndex:
         self._index = index
 
     def save(self, path: Path) -> None:
-        faiss.write_index(self._index, str(path))
+        """Write a new, durable file. Raises StorageError, InsufficientStorage when there is no room."""
+        with durable_file(path) as file:
+            faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))
 
     @property
     def rows(self) -> int:
@@ -97,7 +101,7 @@ class FlatIndex(_FaissIndex):
 
     @classmethod
     def open(cls, path: Path, description: dict[str, Any]) -> Self:  # noqa: ARG003
-        return cls(faiss.read_index(str(path)))
+        return cls(_read(path))
 
     def _parameters(self, selector: Any, allowed: int) -> Any:  # noqa: ARG002
         return faiss.SearchParameters(sel=selector)
@@ -129,7 +133,7 @@ class IvfIndex(_FaissIndex):
 
     @classmethod
     def open(cls, path: Path, description: dict[str, Any]) -> Self:
-        return cls(faiss.read_index(str(path)), int(description["probes"]))
+        return cls(_read(path), int(description["probes"]))
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | {"lists": int(self._index.nlist), "probes": self.probes}
@@ -175,13 +179,14 @@ def build_coarse(vectors: NDArray[np.float16], flat_limit: int = FLAT_LIMIT) -> 
 def open_coarse(path: Path, description: dict[str, Any]) -> CoarseIndex:
     """Open a file whose digests have been checked, with the description stored beside them.
 
-    Raises FileNotFoundError when a publication has pruned it since the check.
+    Raises OSError, FileNotFoundError when a publication has pruned it since the check.
     """
-    try:
-        return KINDS[description["kind"]].open(path, description)
-    except RuntimeError:
-        path.stat()  # FAISS has one error for everything; a file that is gone must look like any other that is gone
-        raise
+    return KINDS[description["kind"]].open(path, description)
+
+
+def _read(path: Path) -> Any:
+    with path.open("rb") as file:
+        return faiss.read_index(faiss.PyCallbackIOReader(file.read))
 
 
 def _add(index: Any, vectors: NDArray[np.float16]) -> None:

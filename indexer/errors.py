@@ -7,7 +7,7 @@ HtavError
     │   └── DataFolderUnusable    the data folder cannot be created or written
     ├── IndexUnusable             nothing can be searched: exit code 3
     │   ├── NothingIndexed        no snapshot was ever published
-    │   ├── IndexCorrupt          a digest does not match
+    │   ├── IndexCorrupt          a digest does not match, or the segments are away
     │   └── CatalogUnusable       the database cannot be opened, is newer than this program or another data folder's
     ├── PathRefused               a path that was given cannot be indexed: nothing was touched
     │   ├── PathNotFound          it does not exist and never did
@@ -61,7 +61,7 @@ class NothingIndexed(IndexUnusable):
 
 
 class IndexCorrupt(IndexUnusable):
-    """Bytes on disk differ from the digests written with them."""
+    """Bytes on disk differ from the digests written with them, cannot be read, or are not there as a whole."""
 
     code = "index_corrupt"
 

@@ -6,22 +6,23 @@ indexed again until somebody asks.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, delete, exists, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from indexer.catalog import Catalog
 from indexer.config import IndexSettings
 from indexer.errors import NothingIndexed
 from indexer.publish import pointer_of, prune, republish
-from indexer.quarantine import quarantine
-from indexer.recovery import recover
+from indexer.quarantine import IN_CLAUSE, quarantine
+from indexer.recovery import recover, require_segments
 from indexer.segments import ALIGN, Location, SegmentFile, SegmentReader, segment_path
 from indexer.snapshot_files import publishing, snapshot_folders, write_pointer
-from indexer.tables import SEARCHABLE, Clip, Job, Segment, SegmentState, Video, VideoState, now
+from indexer.tables import SEARCHABLE, Base, Clip, Job, Segment, SegmentState, Video, VideoState, now
 from indexer.writer import ClipWriter
 
 COMPACT_BELOW = 0.5
@@ -45,7 +46,10 @@ class GcReport:
 
 
 def collect_garbage(settings: IndexSettings, catalog: Catalog, *, only: str | None = None) -> GcReport:
-    """`only`, a fingerprint, also removes what every other one has stored. Raises NothingIndexed unless it has all."""
+    """`only`, a fingerprint, also removes what every other one has stored. Raises NothingIndexed unless it has all.
+
+    Raises IndexCorrupt, and gives nothing back, when no segment is there at all.
+    """
     report = GcReport()
     before = snapshot_folders(settings.data_dir)
     report.bytes_freed += recover(settings.data_dir, catalog)
@@ -69,13 +73,23 @@ def collect_garbage(settings: IndexSettings, catalog: Catalog, *, only: str | No
 def _forget(settings: IndexSettings, catalog: Catalog, report: GcReport) -> None:
     """Drop rows that nothing published names any more."""
     horizon = now() - timedelta(days=settings.missing_days)
+    has_clips = exists().where(Clip.video_id == Video.id)
     with catalog.transaction() as session:
-        long_gone = select(Video.id).where(Video.state == VideoState.MISSING, Video.missing_since < horizon)
-        deleted = select(Video.id).where(Video.state == VideoState.DELETED)
-        for videos in (long_gone, deleted):
-            report.clips_dropped += _delete(session, delete(Clip).where(Clip.video_id.in_(videos)))
-        report.videos_forgotten = _delete(session, delete(Video).where(Video.id.in_(long_gone)))
+        long_gone = _locked(session, Video.state == VideoState.MISSING, Video.missing_since < horizon)
+        deleted = _locked(session, Video.state == VideoState.DELETED, has_clips)
+        report.clips_dropped += _delete_of(session, Clip, Clip.video_id, [*long_gone, *deleted])
+        report.videos_forgotten = _delete_of(session, Video, Video.id, long_gone)
         report.jobs_forgotten = _delete(session, delete(Job).where(Job.finished_at < horizon))
+
+
+def _locked(session: Session, *which: ColumnElement[bool]) -> Sequence[str]:
+    """Ids of videos that nobody else can change in this transaction: one that is brought back at this instant stays."""
+    return session.scalars(select(Video.id).where(*which).order_by(Video.id).with_for_update()).all()
+
+
+def _delete_of(session: Session, table: type[Base], column: InstrumentedAttribute[str], ids: Sequence[str]) -> int:
+    parts = [ids[start : start + IN_CLAUSE] for start in range(0, len(ids), IN_CLAUSE)]
+    return sum(_delete(session, delete(table).where(column.in_(part))) for part in parts)
 
 
 def _drop_others(settings: IndexSettings, catalog: Catalog, fingerprint: str) -> int:
@@ -154,6 +168,7 @@ def _move_batch(catalog: Catalog, reader: SegmentReader, writer: ClipWriter, cli
     records = reader.read(places, check=True)
     if None in records:
         broken = [clip.id for number, clip in enumerate(clips) if None in records[2 * number : 2 * number + 2]]
+        require_segments(reader.data_dir, catalog)
         quarantine(catalog, broken, "corrupt_record")
         return False
     moved = writer.append([bytes(record) for record in records if record is not None])

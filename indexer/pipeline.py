@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from indexer import failures, jobs
 from indexer.catalog import Catalog
 from indexer.config import IndexSettings
-from indexer.errors import PathRefused, StorageError
+from indexer.errors import IndexCorrupt, PathRefused, StorageError
 from indexer.jobs import Lease
 from indexer.library import Library
 from indexer.progress import Counts, DatabaseReporter, Failure, IndexReport, NullReporter, Reporter, Reporters
@@ -78,7 +78,7 @@ def run_job(
             run = Run(lease, settings, catalog, retriever, listeners)
             retry, owner = bool(job.options.get("retry")), bool(job.options.get("owner"))
             return run.go(job.paths, retry=retry, owner=owner, asked_at=jobs.asked_at(job))
-    except (StorageError, PathRefused) as err:
+    except (StorageError, PathRefused, IndexCorrupt) as err:
         lease.abort(err.code, str(err))
         raise
 

@@ -25,7 +25,8 @@ from indexer.config import IndexSettings
 from indexer.errors import IndexCorrupt
 from indexer.quarantine import quarantine
 from indexer.readings import Readings
-from indexer.sealed import TEMPORARY, block_digests, fsync_file, seal, write_durable
+from indexer.recovery import require_segments
+from indexer.sealed import TEMPORARY, block_digests, seal, write_durable
 from indexer.segments import Location, SegmentReader
 from indexer.snapshot_files import (
     CLIP_DTYPE,
@@ -47,7 +48,7 @@ from indexer.snapshot_files import (
     snapshots_dir,
     write_pointer,
 )
-from indexer.space import require_space, storage_errors
+from indexer.space import read_errors, require_space, storage_errors
 from indexer.tables import SEARCHABLE, Clip, Segment, SnapshotRow, SnapshotState, Video
 from indexer.ulid import new_ulid
 from model.durable import sync
@@ -84,7 +85,8 @@ def publish(
     """Publish every clip of the searchable videos and return the snapshot's id: the current one if nothing changed.
 
     `force` builds anew in any case. Without `as_latest` the snapshot is the latest only if the one it replaces was.
-    `on_step` hears each name of STEPS once that step is durable.
+    `on_step` hears each name of STEPS once that step is durable. Raises InsufficientStorage or StorageError, and
+    IndexCorrupt when no segment is there at all; then the current snapshot stays.
     """
     with publishing(settings.data_dir):
         _clear_leftovers(settings.data_dir)
@@ -128,6 +130,7 @@ def _collect(settings: IndexSettings, catalog: Catalog, fingerprint: str, width:
         if not damaged:
             break
         still_there = set(_clip_rows(catalog, fingerprint)[0])  # compaction may have moved the others before the read
+        require_segments(settings.data_dir, catalog)
         quarantine(catalog, [row.id for row in damaged if row in still_there], "corrupt_record")
     videos = sorted({row.video_id for row in rows})
     ordinals = {video: ordinal for ordinal, video in enumerate(videos)}
@@ -178,8 +181,9 @@ def _unchanged(data_dir: Path, fingerprint: str, contents: Contents) -> str | No
         current = read_pointer(data_dir).by_fingerprint.get(fingerprint)
         if current is None:
             return None
-        folder, manifest = snapshot_dir(data_dir, current), read_manifest(data_dir, current)
-        same = (folder / CLIPS).read_bytes() == contents.clips.tobytes()
+        manifest, clips = read_manifest(data_dir, current), snapshot_dir(data_dir, current) / CLIPS
+        with read_errors(clips):
+            same = clips.read_bytes() == contents.clips.tobytes()
         return current if same and manifest["videos"] == len(contents.videos) else None
     except (IndexCorrupt, FileNotFoundError):
         return None
@@ -228,7 +232,6 @@ def _build(
 def _write_files(folder: Path, contents: Contents, flat_limit: int) -> dict[str, Any]:
     index = build_coarse(contents.vectors, flat_limit)
     index.save(folder / COARSE)
-    fsync_file(folder / COARSE)
     write_durable(folder / CLIPS, contents.clips.tobytes())
     write_durable(folder / READINGS, Readings.build(contents.readings).to_bytes())
     write_durable(folder / VIDEOS, b"".join(bytes.fromhex(video.replace("-", "")) for video in contents.videos))

@@ -7,11 +7,13 @@ covered by a digest of ours. Writers here are durable: content first, then the n
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from indexer.errors import IndexCorrupt
-from indexer.space import storage_errors
+from indexer.space import read_errors, storage_errors
 from model.durable import sync
 
 BLOCK_BYTES = 1 << 20
@@ -23,18 +25,22 @@ def digest(data: bytes | memoryview) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def write_durable(path: Path, data: bytes | memoryview) -> None:
-    """Write a new file and wait for the disk; its name becomes durable with `sync` on the folder."""
+@contextmanager
+def durable_file(path: Path) -> Iterator[BinaryIO]:
+    """A new file to write to; the disk has it at the end, and its name with `sync` on the folder.
+
+    Raises StorageError, InsufficientStorage when there is no room.
+    """
     with storage_errors(path), path.open("xb") as file:
-        file.write(data)
+        yield file
         file.flush()
         os.fsync(file.fileno())
 
 
-def fsync_file(path: Path) -> None:
-    """Wait for the disk to have a file that a library wrote."""
-    with storage_errors(path):
-        sync(path)
+def write_durable(path: Path, data: bytes | memoryview) -> None:
+    """A `durable_file` with this content."""
+    with durable_file(path) as file:
+        file.write(data)
 
 
 def replace_durable(path: Path, data: bytes) -> None:
@@ -54,8 +60,10 @@ def seal(document: dict[str, Any]) -> bytes:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """Read what `seal` made. Raises IndexCorrupt on any other byte, FileNotFoundError when there is no file."""
-    body, _, rest = path.read_bytes().partition(b"\n")
+    """Read what `seal` made. Raises IndexCorrupt on any other byte, or on one that the disk cannot read;
+    FileNotFoundError when there is no file."""
+    with read_errors(path):
+        body, _, rest = path.read_bytes().partition(b"\n")
     if rest != digest(body).encode() + b"\n":
         raise IndexCorrupt(f"{path.name} in {path.parent} is damaged.", _REPAIR)
     document: dict[str, Any] = json.loads(body)
@@ -70,12 +78,12 @@ def block_digests(path: Path) -> dict[str, Any]:
 
 
 def check_blocks(path: Path, entry: dict[str, Any]) -> None:
-    """Raise IndexCorrupt at the first block that differs from the manifest entry."""
+    """Raise IndexCorrupt at the first block that differs from the manifest entry, or that the disk cannot read."""
     if not path.exists():
         raise IndexCorrupt(f"{path} is missing.", _REPAIR)
     if path.stat().st_size != entry["size"]:
         raise IndexCorrupt(f"{path} has {path.stat().st_size} bytes instead of {entry['size']}.", _REPAIR)
-    with path.open("rb") as file:
+    with read_errors(path), path.open("rb") as file:
         for number, expected in enumerate(entry["digests"]):
             if digest(file.read(entry["block"])) != expected:
                 raise IndexCorrupt(f"{path} is damaged in block {number}.", _REPAIR)

@@ -10,6 +10,7 @@ A file is written by one process at a time, which holds an exclusive lock on it,
     records = SegmentReader(data_dir).read(locations)   # memoryviews, in the order asked; None = damaged or gone
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -22,7 +23,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from indexer.errors import IndexCorrupt
-from indexer.space import make_dir, storage_errors
+from indexer.space import make_dir, read_errors, storage_errors
 from indexer.ulid import new_ulid
 from model.durable import sync
 
@@ -76,6 +77,18 @@ def segment_path(data_dir: Path, segment_id: str) -> Path:
     return segments_dir(data_dir) / f"{segment_id}{SUFFIX}"
 
 
+def is_readable(data_dir: Path, segment_id: str) -> bool:
+    """Whether the disk gives the segment's first bytes now, whatever they say."""
+    handle = _open(segment_path(data_dir, segment_id))
+    if handle < 0:
+        return False
+    try:
+        os.posix_fadvise(handle, 0, _HEADER.size, os.POSIX_FADV_DONTNEED)  # memory must not answer for a lost disk
+        return _read(handle, memoryview(bytearray(_HEADER.size)), 0) > 0
+    finally:
+        os.close(handle)
+
+
 def align(offset: int) -> int:
     return -(-offset // ALIGN) * ALIGN
 
@@ -125,7 +138,9 @@ class SegmentFile:
         return cls(segment_id, path, handle, os.fstat(handle).st_size)
 
     def header(self) -> Header:
-        return Header.from_bytes(os.pread(self._handle, _HEADER.size, 0))
+        """Raises IndexCorrupt for one that is damaged or cannot be read."""
+        with read_errors(self.path):
+            return Header.from_bytes(os.pread(self._handle, _HEADER.size, 0))
 
     def rewind(self, committed_end: int) -> bool:
         """Drop what lies beyond the committed end; False when bytes before it are missing, so appending is unsafe."""
@@ -178,11 +193,11 @@ class SegmentReader:
     """Reads records for a whole shortlist at once; safe to share between threads.
 
     A record's CRC is checked the first time this process touches it, so that bit rot is found where it would mislead,
-    at a cost paid once.
+    at a cost paid once. What the disk cannot read (EIO) is as damaged as what it reads wrongly.
     """
 
     def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
+        self.data_dir = data_dir
         self._checked: dict[str, set[int]] = {}
 
     def read(self, locations: Sequence[Location], *, check: bool = False) -> list[memoryview | None]:
@@ -208,11 +223,7 @@ class SegmentReader:
 
     def _advise(self, handles: dict[str, int], location: Location) -> None:
         if location.segment_id not in handles:
-            path = segment_path(self._data_dir, location.segment_id)
-            try:
-                handles[location.segment_id] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                handles[location.segment_id] = -1
+            handles[location.segment_id] = _open(segment_path(self.data_dir, location.segment_id))
         if handles[location.segment_id] >= 0:
             os.posix_fadvise(handles[location.segment_id], location.offset, location.length, os.POSIX_FADV_WILLNEED)
 
@@ -227,6 +238,16 @@ class SegmentReader:
         return True
 
 
+def _open(path: Path) -> int:
+    """A handle for reading; -1 when the file is not there or the disk cannot find it."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as err:
+        if err.errno not in (errno.ENOENT, errno.EIO):
+            raise
+        return -1
+
+
 def _write(handle: int, data: bytes, offset: int) -> None:
     view = memoryview(data)
     while view:
@@ -235,9 +256,15 @@ def _write(handle: int, data: bytes, offset: int) -> None:
 
 
 def _read(handle: int, target: memoryview, offset: int) -> int:
+    """How many bytes there are before the file's end, or before a block that the disk cannot read."""
     total = 0
     while total < len(target):
-        count = os.preadv(handle, [target[total:]], offset + total)
+        try:
+            count = os.preadv(handle, [target[total:]], offset + total)
+        except OSError as err:
+            if err.errno != errno.EIO:
+                raise
+            count = 0
         if count == 0:
             break
         total += count

@@ -33,6 +33,7 @@ from indexer.errors import IndexCorrupt, NothingIndexed
 from indexer.publish import publish, rebuilt_pointer
 from indexer.quarantine import IN_CLAUSE, quarantine
 from indexer.readings import Readings
+from indexer.recovery import require_segments
 from indexer.sealed import check_blocks
 from indexer.segments import Location, SegmentReader
 from indexer.snapshot_files import (
@@ -47,6 +48,7 @@ from indexer.snapshot_files import (
     snapshot_dir,
     snapshot_folders,
 )
+from indexer.space import read_errors
 from indexer.tables import HIDDEN, SEARCHABLE, Clip, Video
 from model.tokens import TokenSet
 
@@ -139,7 +141,10 @@ class Snapshot:
         return chosen
 
     def fetch(self, clip_ids: Sequence[int] | Ids) -> list[TokenSet | None]:
-        """The clips' token sets, in order; None for one that cannot be read, whose video is hidden and re-queued."""
+        """The clips' token sets, in order; None for one that cannot be read, whose video is hidden and re-queued.
+
+        Raises IndexCorrupt when no segment is there at all.
+        """
         wanted = [int(clip_id) for clip_id in clip_ids]
         tokens = self._parsed(self._records(wanted))
         missing = [clip_id for clip_id in wanted if clip_id not in tokens]
@@ -148,13 +153,20 @@ class Snapshot:
             tokens |= self._parsed(self._read(locations))
             damaged = [clip_id for clip_id in locations if clip_id not in tokens]
             if damaged:
+                require_segments(self._reader.data_dir, self._catalog)
                 self._lost.update(damaged)
                 quarantine(self._catalog, damaged, "corrupt_record")
         return [tokens.get(clip_id) for clip_id in wanted]
 
     def coarse_vectors(self, clip_ids: Sequence[int] | Ids) -> dict[int, Floats]:
-        """Stored coarse vectors [3d] by clip id, without those that cannot be read: the query of "similar videos"."""
-        records = self._read(self._locations([int(clip_id) for clip_id in clip_ids], coarse=True))
+        """Stored coarse vectors [3d] by clip id, without those that cannot be read: the query of "similar videos".
+
+        Raises IndexCorrupt when no segment is there at all.
+        """
+        locations = self._locations([int(clip_id) for clip_id in clip_ids], coarse=True)
+        records = self._read(locations)
+        if len(records) < len(locations):
+            require_segments(self._reader.data_dir, self._catalog)
         return {
             clip_id: CoarseRecord.from_bytes(record, self.width).vectors.astype(np.float32)
             for clip_id, record in records.items()
@@ -311,11 +323,12 @@ def open_snapshot(data_dir: Path, catalog: Catalog, snapshot_id: str, reader: Se
     folder, manifest = snapshot_dir(data_dir, snapshot_id), read_manifest(data_dir, snapshot_id)
     for name, entry in manifest["files"].items():
         check_blocks(folder / name, entry)
-    clips = np.fromfile(folder / CLIPS, CLIP_DTYPE)
-    readings = Readings.open(folder / READINGS, len(clips))
-    packed = (folder / VIDEOS).read_bytes()
+    with read_errors(folder):
+        clips = np.fromfile(folder / CLIPS, CLIP_DTYPE)
+        readings = Readings.open(folder / READINGS, len(clips))
+        packed = (folder / VIDEOS).read_bytes()
+        index = open_coarse(folder / COARSE, manifest["index"])
     videos = [str(uuid.UUID(bytes=packed[start : start + 16])) for start in range(0, len(packed), 16)]
-    index = open_coarse(folder / COARSE, manifest["index"])
     return Snapshot(manifest, index, clips, readings, videos, catalog, reader or SegmentReader(data_dir))
 
 

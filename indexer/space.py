@@ -1,4 +1,4 @@
-"""Room on the disk: refuse a write before its first byte, and give the disk's own refusal the same name.
+"""Room on the disk: refuse a write before its first byte, and give the disk's own refusals the names that we use.
 
 Every writer of the data folder calls `require_space` first and writes inside `storage_errors`. Running into a full disk
 half-way is survivable but hurts everybody else on that disk; the floor keeps it rare.
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from indexer.config import IndexSettings
-from indexer.errors import InsufficientStorage, StorageError
+from indexer.errors import IndexCorrupt, InsufficientStorage, StorageError
 from model.durable import sync
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -42,6 +42,19 @@ def storage_errors(target: Path) -> Iterator[None]:
             raise InsufficientStorage(f"The disk refused to write {target}: {err.strerror}.", HINT) from err
         raise StorageError(
             f"{target} cannot be written: {err.strerror}.", "Check the disk and its permissions."
+        ) from err
+
+
+@contextmanager
+def read_errors(source: Path) -> Iterator[None]:
+    """Turn a block that the disk cannot read into damage; what the disk does not say of its blocks stays as it is."""
+    try:
+        yield
+    except OSError as err:
+        if err.errno != errno.EIO:
+            raise
+        raise IndexCorrupt(
+            f"{source} cannot be read: {err.strerror}.", "Check the disk, then run `htav verify`."
         ) from err
 
 

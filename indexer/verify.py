@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import exists, select, text, update
@@ -28,6 +29,7 @@ from indexer.snapshot_files import (
     snapshot_folders,
     write_pointer,
 )
+from indexer.space import read_errors
 from indexer.tables import SEARCHABLE, Clip, Segment, SegmentState, SnapshotRow, SnapshotState, Video
 
 BATCH_CLIPS = 256
@@ -102,13 +104,10 @@ def _segments(settings: IndexSettings, catalog: Catalog, repair: bool, problems:
         if not path.exists():
             problems.append(Problem("segment", segment.id, "missing_segment", repair and _seal(catalog, segment.id)))
             continue
-        with path.open("rb") as file:
-            header = file.read(HEADER_BYTES)
         expected = Header.of(segment.fingerprint, segment.width).to_bytes()
-        if header != expected:
-            if repair:
-                _rewrite_header(path, expected)
-            problems.append(Problem("segment", segment.id, "corrupt_header", repair))
+        if _header(path) != expected:
+            repaired = repair and (_rewrite_header(path, expected) or _seal(catalog, segment.id))
+            problems.append(Problem("segment", segment.id, "corrupt_header", repaired))
         if path.stat().st_size < segment.end:
             problems.append(Problem("segment", segment.id, "truncated_segment", repair and _seal(catalog, segment.id)))
     return len(segments)
@@ -213,10 +212,24 @@ def _seal(catalog: Catalog, segment_id: str) -> bool:
     return True
 
 
-def _rewrite_header(path: os.PathLike[str], header: bytes) -> None:
+def _header(path: Path) -> bytes | None:
+    """None where the disk cannot read it."""
+    try:
+        with read_errors(path), path.open("rb") as file:
+            return file.read(HEADER_BYTES)
+    except IndexCorrupt:
+        return None
+
+
+def _rewrite_header(path: Path, header: bytes) -> bool:
+    """False where the disk cannot write there."""
     handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        os.pwrite(handle, header, 0)
-        os.fsync(handle)
+        with read_errors(path):  # a part of a block is written: the rest of it has to be read first
+            os.pwrite(handle, header, 0)
+            os.fsync(handle)
+    except IndexCorrupt:
+        return False
     finally:
         os.close(handle)
+    return True

@@ -20,6 +20,7 @@ from indexer.quarantine import quarantine
 from indexer.tables import Clip, JobState, Video, VideoState, now
 from indexer.worker import run_worker
 from model import Retriever
+from tests.index_samples import fill, ident, release, set_state
 from tests.indexer.library_files import Bench, counts, searchable
 
 Change = Callable[[Bench, Path], None]
@@ -154,6 +155,24 @@ def test_deleted_in_the_instant_in_which_it_is_changed(
                 assert not changed.done(), "it does not wait for the deletion"
         changed.result()
     assert state(bench, "both.mp4") is VideoState.DELETED
+
+
+def test_brought_back_in_the_instant_in_which_its_clips_would_go(settings: IndexSettings, postgres_url: str) -> None:
+    settings = settings.model_copy(update={"database_url": postgres_url})
+    with closing(Catalog.open(settings)) as catalog, ThreadPoolExecutor() as pool:
+        fill(settings, catalog, [0, 1])
+        release(settings, catalog)
+        for number in (0, 1):
+            set_state(catalog, number, VideoState.DELETED)
+        with catalog.transaction() as session:
+            session.get_one(Video, ident(0)).state = VideoState.READY
+            session.flush()
+            collected = pool.submit(collect_garbage, settings, catalog)
+            while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                assert not collected.done(), "it does not wait for who brings it back"
+        assert collected.result().clips_dropped == 3
+        with catalog.session() as session:
+            assert session.scalars(select(Clip.video_id)).all() == [ident(0)] * 3
 
 
 def test_deleted_while_it_fails(bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,20 @@
 """Publishing: what a snapshot holds, step by step, beside other publishers, after an interruption, on a full disk."""
 
 import os
+import resource
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from indexer import publish as publishing_module
 from indexer.catalog import Catalog, VideoState
+from indexer.coarse import FlatIndex
 from indexer.config import IndexSettings
 from indexer.errors import InsufficientStorage
 from indexer.snapshot import open_current
-from indexer.snapshot_files import COARSE
+from indexer.snapshot_files import COARSE, snapshot_folders
 from tests.index_samples import add_videos, fill, ident, release, set_state
 
 
@@ -60,6 +63,33 @@ def test_below_the_floor_no_snapshot_is_begun(settings: IndexSettings, catalog: 
         release(tight, catalog)
     assert sorted(os.listdir(settings.data_dir / "snapshots")) == before
     assert open_current(settings.data_dir, catalog).id == first
+
+
+@pytest.mark.parametrize("videos", [1, 40], ids=["less than a buffer", "more than a buffer"])
+def test_a_disk_that_is_full_when_faiss_writes_publishes_nothing(
+    settings: IndexSettings, catalog: Catalog, monkeypatch: pytest.MonkeyPatch, videos: int
+) -> None:
+    """FAISS itself tells of a full disk by an error of its own, or not at all."""
+    fill(settings, catalog, [0])
+    first = release(settings, catalog)
+    fill(settings, catalog, range(1, 1 + videos))
+    save = FlatIndex.save
+
+    def save_without_room(index: FlatIndex, path: Path) -> None:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))
+        try:
+            save(index, path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    monkeypatch.setattr(FlatIndex, "save", save_without_room)
+    with pytest.raises(InsufficientStorage, match=COARSE):
+        release(settings, catalog)
+    assert snapshot_folders(settings.data_dir) == [first] and open_current(settings.data_dir, catalog).id == first
+    monkeypatch.undo()
+    assert release(settings, catalog) != first
+    assert open_current(settings.data_dir, catalog).videos == 1 + videos
 
 
 def test_steps_come_in_order(settings: IndexSettings, catalog: Catalog) -> None:
