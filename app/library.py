@@ -83,7 +83,7 @@ class Library:
         """Correct what a person may correct; a field that was not given stays."""
         given = patch.model_fields_set
         with self.catalog.transaction() as session:
-            video = _get(session, video_id)
+            video = _get(session, video_id, lock=True)  # or another adds the same tag meanwhile
             if "title" in given:
                 video.title = patch.title
             if "tags" in given:
@@ -131,9 +131,9 @@ class Library:
         return _out(video, _clip_counts(session, [video.id]).get(video.id, 0))
 
 
-def _get(session: Session, video_id: str, *, deleted: bool = False) -> Video:
-    """The video; one that was deleted only where the caller can do something with it."""
-    video = session.get(Video, video_id)
+def _get(session: Session, video_id: str, *, deleted: bool = False, lock: bool = False) -> Video:
+    """The video; one that was deleted only where the caller can do something with it. Locked for who changes it."""
+    video = session.get(Video, video_id, with_for_update=lock)
     if video is None or (video.state is VideoState.DELETED and not deleted):
         raise _unknown(video_id)
     return video

@@ -17,13 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
+from sqlalchemy import Connection, Engine, Select, create_engine, event, make_url, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -81,6 +82,7 @@ __all__ = [
     "VideoTag",
     "VideoUri",
     "file_path",
+    "found_or_added",
     "media_root",
     "now",
     "video_id",
@@ -90,6 +92,7 @@ BUSY_MS = 30_000
 CONNECT_S = 10  # a host that is gone may swallow packets, and would be waited for for minutes
 MIGRATION_LOCK = 0x48544156
 _WRITE = "htav_write"
+Row = TypeVar("Row", bound=Base)
 
 
 class Catalog:
@@ -148,12 +151,22 @@ def media_root(session: Session, path: str | Path) -> MediaRoot:
     resolved = str(Path(path).resolve())
     if len(stored_name(resolved).encode()) > MAX_NAME_BYTES:
         raise PathRefused(f"A media root's path may have {MAX_NAME_BYTES} bytes at most.", "Name a folder above it.")
-    root = session.scalar(select(MediaRoot).where(MediaRoot.path == resolved))
-    if root is None:
-        root = MediaRoot(path=resolved)
-        session.add(root)
-        session.flush()
-    return root
+    return found_or_added(session, select(MediaRoot).where(MediaRoot.path == resolved), MediaRoot(path=resolved))
+
+
+def found_or_added(session: Session, query: Select[Any], new: Row) -> Row:
+    """The row that the query finds, else the new one: added, or found after all where another added it meanwhile."""
+    found: Row | None = session.scalar(query)
+    if found is None:
+        try:
+            with session.begin_nested():
+                session.add(new)
+            return new
+        except IntegrityError:
+            found = session.scalar(query)
+            if found is None:
+                raise
+    return found
 
 
 def ensure_data_dir(data_dir: Path) -> None:

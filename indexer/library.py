@@ -20,7 +20,7 @@ from sqlalchemy import delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from indexer import failures
-from indexer.catalog import Catalog, media_root
+from indexer.catalog import Catalog, found_or_added, media_root
 from indexer.config import IndexSettings
 from indexer.failures import Verdict
 from indexer.progress import Failure
@@ -120,7 +120,7 @@ class Library:
         result = Comparison()
         with self.catalog.transaction() as session:
             folders = {one.root for one in found} | {scope.root for scope in scopes}
-            ids = {root: media_root(session, root).id for root in folders}
+            ids = {root: media_root(session, root).id for root in sorted(folders)}
             uris = {(uri.root_id, uri.path): uri for uri in session.scalars(select(VideoUri))} if found else {}
             videos = {video.id: video for video in session.scalars(select(Video))} if uris else {}
             complete = self._complete(session, videos.values())
@@ -143,10 +143,8 @@ class Library:
         """File the content under its video, made if new, and say whether there is anything to encode."""
         with self.catalog.transaction() as session:
             identity = video_id(content_hash)
-            video = session.get(Video, identity, with_for_update=True)
-            if video is None:
-                video = Video(id=identity, content_hash=content_hash, title=Path(task.found.path).stem)
-                session.add(video)
+            new = Video(id=identity, content_hash=content_hash, title=Path(task.found.path).stem)
+            video = found_or_added(session, select(Video).where(Video.id == identity).with_for_update(), new)
             if _stays_deleted(video, task):
                 return Ruling.DELETED
             if video.state is VideoState.DELETED:
