@@ -20,6 +20,7 @@ from indexer.catalog import Catalog, Clip, MediaRoot, Video, VideoState, VideoUr
 from indexer.config import GIB, IndexSettings
 from indexer.errors import CatalogUnusable, DataFolderUnusable, InsufficientStorage
 from tests.index_samples import add_videos, fill, ident, release
+from tests.indexer.library_files import overwrite_table
 
 
 def test_video_id_is_the_same_uuid5_everywhere() -> None:
@@ -138,6 +139,18 @@ def test_a_damaged_database_is_named_as_such(settings: IndexSettings) -> None:
     with pytest.raises(CatalogUnusable, match="not a database") as caught:
         Catalog.open(settings)
     assert caught.value.code == "catalog_unusable" and caught.value.exit_code == 3 and caught.value.hint
+
+
+def test_damage_that_is_met_later_is_named_as_such_and_asks_for_the_backup(settings: IndexSettings) -> None:
+    with closing(Catalog.open(settings)) as catalog:
+        fill(settings, catalog, [1])
+    overwrite_table(settings, "clip")
+    with closing(Catalog.open(settings)) as catalog:
+        with pytest.raises(CatalogUnusable, match="damaged") as caught, catalog.session() as session:
+            session.scalars(select(Clip)).all()
+        assert "backup" in caught.value.hint
+        with catalog.session() as session:
+            assert session.get(Video, ident(1)) is not None
 
 
 def test_a_newer_catalog_is_refused(settings: IndexSettings) -> None:
@@ -296,6 +309,18 @@ def test_a_server_that_goes_away_is_named_as_such_and_taken_up_again(
         with catalog.session() as session:
             assert session.get(Video, ident(1)) is not None
     admin.dispose()
+
+
+def test_a_server_that_takes_no_writes_is_named_as_such(settings: IndexSettings, postgres_url: str) -> None:
+    """A standby, or one whose disk is nearly full."""
+    read_only = postgres_url + "&options=-c%20default_transaction_read_only%3Don"
+    Catalog.open(settings.model_copy(update={"database_url": postgres_url})).close()
+    with closing(Catalog.open(settings.model_copy(update={"database_url": read_only}))) as catalog:
+        with pytest.raises(CatalogUnusable, match="read-only") as caught, catalog.transaction() as session:
+            media_root(session, "/media")
+        assert "can be written" in caught.value.hint
+        with catalog.session() as session:
+            assert session.scalars(select(MediaRoot)).all() == []
 
 
 def test_a_server_that_says_nothing_is_not_waited_for_long(
