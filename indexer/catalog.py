@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, Select, create_engine, event, make_url, select, text
+from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import (
     ArgumentError,
@@ -190,10 +190,10 @@ def ensure_data_dir(data_dir: Path) -> None:
         raise DataFolderUnusable(f"The data folder {data_dir} is not writable.", hint)
 
 
-def make_engine(url: str) -> Engine:
+def make_engine(url: URL) -> Engine:
     """An engine with the transaction behaviour that the module docstring promises."""
-    if not url.startswith("sqlite"):
-        patience = {} if "connect_timeout" in make_url(url).query else {"connect_timeout": CONNECT_S}
+    if url.get_backend_name() != "sqlite":
+        patience = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_S}
         return create_engine(url, pool_pre_ping=True, connect_args=patience)
     engine = create_engine(url)
     event.listen(engine, "connect", _prepare_sqlite)

@@ -133,6 +133,15 @@ def test_many_may_open_a_new_catalog_at_once(any_settings: IndexSettings) -> Non
         catalog.close()
 
 
+@pytest.mark.parametrize("name", ["what?x", "a%20b", "ä#", "mode=ro&uri=true", "c:d"])
+def test_the_catalog_lies_in_its_data_folder_whatever_that_is_called(tmp_path: Path, name: str) -> None:
+    settings = IndexSettings(data_dir=tmp_path / name, min_free_bytes=0)
+    publish_videos(settings, [1])
+    assert clips_known(settings) == 3
+    assert os.listdir(tmp_path) == [name]
+    assert (settings.data_dir / "catalog.db").is_file()
+
+
 def test_a_damaged_database_is_named_as_such(settings: IndexSettings) -> None:
     settings.data_dir.mkdir()
     (settings.data_dir / "catalog.db").write_bytes(b"not a database" * 1000)
@@ -365,7 +374,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("HTAV_DATABASE_URL", "postgres://user:secret@host/base")
     settings = IndexSettings()
     assert settings.media_roots == [Path("/a"), Path("/b")]
-    assert settings.sqlalchemy_url == "postgresql+psycopg://user:secret@host/base"
+    assert settings.sqlalchemy_url == make_url("postgresql+psycopg://user:secret@host/base")
     assert "secret" not in repr(settings)
 
 
