@@ -17,7 +17,7 @@ from rich.table import Table
 from app import about
 from indexer.cli import commands as indexer_commands
 from model.cli import commands as model_commands
-from model.errors import HtavError
+from model.errors import FileUnusable, HtavError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 keys = typer.Typer(no_args_is_help=True, help="API keys of the service.")
@@ -164,6 +164,8 @@ def main(arguments: list[str] | None = None) -> None:
         text = f"{where}: {first['msg'].removeprefix('Value error, ')}"
         hint = "Check the arguments, which --help lists, and the HTAV_ settings, which docs/operations.md lists."
         sys.exit(report(BadArguments(text, hint)))
+    except OSError as error:
+        sys.exit(report(FileUnusable.told_by(error)))
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ class Library:
         """Correct what a person may correct; a field that was not given stays."""
         given = patch.model_fields_set
         with self.catalog.transaction() as session:
-            video = _get(session, video_id)
+            video = _get(session, video_id, lock=True)  # or another adds the same tag meanwhile
             if "title" in given:
                 video.title = patch.title
             if "tags" in given:
@@ -95,19 +95,20 @@ class Library:
 
     def delete(self, settings: IndexSettings, video_id: str, *, purge: bool) -> None:
         """Hide the video at once; `htav gc` gives its space back. A user's file is never touched, an uploaded copy only
-        with `purge`, which may also follow a deletion without it."""
+        with `purge`, which may also follow a deletion without it.
+
+        Raises UnknownVideo, and StorageError for a copy that cannot be removed: the video then stays as it was.
+        """
         uploads = settings.uploads_dir.resolve()
         with self.catalog.transaction() as session:
-            video = _get(session, video_id, deleted=purge)
+            video = _get(session, video_id, deleted=purge, lock=True)
             mine = [uri for uri in video.uris if purge and Path(uri.root.path).resolve() == uploads]
             if video.state is VideoState.DELETED and not mine:
                 raise _unknown(video_id)
             video.state, video.deleted_at = VideoState.DELETED, now()
-            copies = [path for uri in mine if (path := _inside(uri)) is not None]
             for uri in mine:
+                _remove(uri)  # before it is forgotten: a copy that nobody knows can be removed by nobody
                 video.uris.remove(uri)
-        for path in copies:
-            path.unlink(missing_ok=True)
 
     def file(self, video_id: str) -> tuple[Path, VideoOut]:
         """A file of the video that can be read, inside its media root. Raises UnknownVideo, NotFound, Conflict."""
@@ -131,9 +132,9 @@ class Library:
         return _out(video, _clip_counts(session, [video.id]).get(video.id, 0))
 
 
-def _get(session: Session, video_id: str, *, deleted: bool = False) -> Video:
-    """The video; one that was deleted only where the caller can do something with it."""
-    video = session.get(Video, video_id)
+def _get(session: Session, video_id: str, *, deleted: bool = False, lock: bool = False) -> Video:
+    """The video; one that was deleted only where the caller can do something with it. Locked for who changes it."""
+    video = session.get(Video, video_id, with_for_update=lock)
     if video is None or (video.state is VideoState.DELETED and not deleted):
         raise _unknown(video_id)
     return video
@@ -141,6 +142,13 @@ def _get(session: Session, video_id: str, *, deleted: bool = False) -> Video:
 
 def _unknown(video_id: str) -> UnknownVideo:
     return UnknownVideo(f"There is no video {video_id}.", "GET /v1/videos lists the videos.")
+
+
+def _remove(uri: VideoUri) -> None:
+    path = _inside(uri)
+    if path is not None:
+        with storage_errors(Path(uri.path)):
+            path.unlink(missing_ok=True)
 
 
 def _present(video: Video) -> list[VideoUri]:

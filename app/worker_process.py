@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from model.children import ours_first
 RESTART_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 HEALTHY_S = 60.0
 STOP_S = 15.0
+POLL_S = 0.2
 PR_SET_PDEATHSIG = 1
 logger = logging.getLogger("htav.worker")
 
@@ -36,7 +38,8 @@ def environment(settings: IndexSettings) -> dict[str, str]:
 
 
 class WorkerProcess:
-    """Keeps one worker alive. A worker that keeps dying is restarted ever more slowly, and each death is logged."""
+    """Keeps one worker alive. A worker that keeps dying, or cannot be started, is started ever more slowly, and each
+    time is logged."""
 
     def __init__(self, settings: IndexSettings, arguments: list[str] | None = None) -> None:
         self._arguments = arguments or command()
@@ -60,38 +63,45 @@ class WorkerProcess:
             self._thread.join()
 
     def _keep(self) -> None:
-        deaths = 0
+        failures = 0
         while not self._stop.is_set():
             # The child is the thread's: PDEATHSIG fires when the thread that forked ends, which outlives every child.
-            # Its session is its own, or Ctrl-C would reach it beside us and look like its death.
+            if (process := self._started()) is not None:
+                if self._wait(process, HEALTHY_S):
+                    failures = 0
+                    self._wait(process, math.inf)
+                if self._stop.is_set():
+                    self._end(process)
+                    return
+            pause = RESTART_S[min(failures, len(RESTART_S) - 1)]
+            failures += 1
+            if process is not None:
+                logger.error("the worker died", extra={"status": process.returncode, "restart_s": pause})
+            self._stop.wait(pause)
+
+    def _started(self) -> subprocess.Popen[bytes] | None:
+        """A new worker; None where the system has no room for one now."""
+        try:
             self._process = subprocess.Popen(
                 self._arguments,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,
+                start_new_session=True,  # or Ctrl-C would reach it beside us and look like its death
                 preexec_fn=_die_with_parent,
             )
-            healthy = self._wait(HEALTHY_S)
-            while healthy and not self._stop.is_set() and self._process.poll() is None:
-                deaths = 0
-                self._stop.wait(0.2)
-            if self._stop.is_set():
-                self._end(self._process)
-                return
-            pause = RESTART_S[min(deaths, len(RESTART_S) - 1)]
-            deaths += 1
-            logger.error("the worker died", extra={"status": self._process.returncode, "restart_s": pause})
-            self._stop.wait(pause)
+        except (OSError, subprocess.SubprocessError) as err:
+            logger.error("the worker cannot be started: %s", err)
+            return None
+        return self._process
 
-    def _wait(self, seconds: float) -> bool:
+    def _wait(self, process: subprocess.Popen[bytes], seconds: float) -> bool:
         """Whether the worker lives for that long (or we are to stop)."""
-        assert self._process is not None
         waited = 0.0
         while waited < seconds and not self._stop.is_set():
-            if self._process.poll() is not None:
+            if process.poll() is not None:
                 return False
-            self._stop.wait(0.2)
-            waited += 0.2
+            self._stop.wait(POLL_S)
+            waited += POLL_S
         return True
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:

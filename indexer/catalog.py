@@ -17,13 +17,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
+from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    NotSupportedError,
+    ProgrammingError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -81,6 +91,7 @@ __all__ = [
     "VideoTag",
     "VideoUri",
     "file_path",
+    "found_or_added",
     "media_root",
     "now",
     "video_id",
@@ -89,7 +100,9 @@ __all__ = [
 BUSY_MS = 30_000
 CONNECT_S = 10  # a host that is gone may swallow packets, and would be waited for for minutes
 MIGRATION_LOCK = 0x48544156
+OURS = (IntegrityError, ProgrammingError, DataError, NotSupportedError)  # what is wrong is what we asked for
 _WRITE = "htav_write"
+Row = TypeVar("Row", bound=Base)
 
 
 class Catalog:
@@ -117,7 +130,7 @@ class Catalog:
         except CatalogUnusable:
             catalog.close()
             raise
-        except (DatabaseError, CommandError) as err:
+        except (DatabaseError, InterfaceError, CommandError) as err:
             catalog.close()
             raise CatalogUnusable(
                 f"The catalog cannot be opened: {getattr(err, 'orig', None) or err}.",
@@ -148,12 +161,22 @@ def media_root(session: Session, path: str | Path) -> MediaRoot:
     resolved = str(Path(path).resolve())
     if len(stored_name(resolved).encode()) > MAX_NAME_BYTES:
         raise PathRefused(f"A media root's path may have {MAX_NAME_BYTES} bytes at most.", "Name a folder above it.")
-    root = session.scalar(select(MediaRoot).where(MediaRoot.path == resolved))
-    if root is None:
-        root = MediaRoot(path=resolved)
-        session.add(root)
-        session.flush()
-    return root
+    return found_or_added(session, select(MediaRoot).where(MediaRoot.path == resolved), MediaRoot(path=resolved))
+
+
+def found_or_added(session: Session, query: Select[Any], new: Row) -> Row:
+    """The row that the query finds, else the new one: added, or found after all where another added it meanwhile."""
+    found: Row | None = session.scalar(query)
+    if found is None:
+        try:
+            with session.begin_nested():
+                session.add(new)
+            return new
+        except IntegrityError:
+            found = session.scalar(query)
+            if found is None:
+                raise
+    return found
 
 
 def ensure_data_dir(data_dir: Path) -> None:
@@ -167,10 +190,10 @@ def ensure_data_dir(data_dir: Path) -> None:
         raise DataFolderUnusable(f"The data folder {data_dir} is not writable.", hint)
 
 
-def make_engine(url: str) -> Engine:
+def make_engine(url: URL) -> Engine:
     """An engine with the transaction behaviour that the module docstring promises."""
-    if not url.startswith("sqlite"):
-        patience = {} if "connect_timeout" in make_url(url).query else {"connect_timeout": CONNECT_S}
+    if url.get_backend_name() != "sqlite":
+        patience = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_S}
         return create_engine(url, pool_pre_ping=True, connect_args=patience)
     engine = create_engine(url)
     event.listen(engine, "connect", _prepare_sqlite)
@@ -234,20 +257,26 @@ def _told() -> Iterator[None]:
     """What befalls the database itself, as errors that every caller knows; its refusals of what we ask are our own."""
     try:
         yield
-    except (OperationalError, InterfaceError) as err:
-        if _disk_full(err):
+    except OURS:
+        raise
+    except (DatabaseError, InterfaceError) as err:
+        if _is(err, sqlite3.SQLITE_FULL, "53100"):
             raise InsufficientStorage(f"The catalog cannot grow: {err.orig}.", HINT) from err
         reason = str(err.orig).partition("\n")[0]
-        hint = "Try again in a moment; if it lasts, check that the database of HTAV_DATABASE_URL runs."
+        if _is(err, sqlite3.SQLITE_CORRUPT, "XX001", "XX002") or _is(err, sqlite3.SQLITE_NOTADB):
+            hint = "Restore it with the data folder from a backup; see Backup in docs/operations.md."
+            raise CatalogUnusable(f"The catalog is damaged: {reason}.", hint) from err
+        hint = "Try again in a moment; if it lasts, check that HTAV_DATABASE_URL's database runs and can be written."
         raise CatalogUnusable(f"The catalog does not answer: {reason}.", hint) from err
     except PoolTimeout as err:
         raise CatalogUnusable("All connections to the catalog are in use.", "Try again in a moment.") from err
 
 
-def _disk_full(err: OperationalError | InterfaceError) -> bool:
+def _is(err: DBAPIError, sqlite_code: int, *postgres_states: str) -> bool:
+    """Whether this is what either database says."""
     if isinstance(err.orig, sqlite3.Error):
-        return getattr(err.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-    return getattr(err.orig, "sqlstate", None) == "53100"
+        return getattr(err.orig, "sqlite_errorcode", 0) & 0xFF == sqlite_code
+    return getattr(err.orig, "sqlstate", None) in postgres_states
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 GIB = 1 << 30
 FLOOR_SHARE = 0.05
@@ -50,14 +50,14 @@ class IndexSettings(BaseSettings):
         return [Path(part) for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
 
     @property
-    def sqlalchemy_url(self) -> str:
+    def sqlalchemy_url(self) -> URL:
         """The catalog's URL: SQLite inside the data folder unless one is given; PostgreSQL always through psycopg 3."""
-        if self.database_url is None:
-            return f"sqlite:///{self.data_dir.absolute() / 'catalog.db'}"
+        if self.database_url is None:  # not by way of text, in which a folder's ? or % would mean something
+            return URL.create("sqlite", database=str(self.data_dir.absolute() / "catalog.db"))
         url = make_url(self.database_url)
         if url.drivername in ("postgres", "postgresql"):
             url = url.set(drivername="postgresql+psycopg")
-        return url.render_as_string(hide_password=False)
+        return url
 
     @property
     def uploads_dir(self) -> Path:

@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -38,6 +39,7 @@ PROBE_CPU_S = 120.0
 SLOW_DISK = 20e6  # bytes a second: a probe reads the whole file
 MAX_HEADER = 1 << 20
 CHUNK = 1 << 20
+POLL_S = 0.2
 NONSENSE = "The decoder sent what makes no sense."
 
 
@@ -57,6 +59,10 @@ class FileCut(FileFailed):
         self.end_s = end_s
 
 
+class Stopped(Exception):
+    """Nobody waits for the answer any more. It never leaves the threads of `feed`."""
+
+
 @dataclass(frozen=True)
 class DecodedClip:
     """The pixels and the sound of one window; `problem` is (code, message) where a damaged half was left out."""
@@ -69,10 +75,17 @@ class DecodedClip:
 
 
 class Decoder:
-    """A child process at a time, started when needed."""
+    """A child process at a time, started when needed. Once `stopped` is set, every wait for it ends in Stopped."""
 
-    def __init__(self, max_duration_s: float = 24 * 3600.0, *, cpu_s: float | None = None) -> None:
+    def __init__(
+        self,
+        max_duration_s: float = 24 * 3600.0,
+        *,
+        cpu_s: float | None = None,
+        stopped: threading.Event | None = None,
+    ) -> None:
         self.max_duration_s = max_duration_s
+        self._stopped = stopped or threading.Event()
         self._cpu_s = cpu_s  # in place of the limits that indexing needs
         self._child: subprocess.Popen[bytes] | None = None
         self._media_s = 0.0
@@ -204,13 +217,20 @@ class Decoder:
         answer = select.poll()  # not select(), which takes no file past the 1,024th, and a service may have more
         answer.register(child.stdout, select.POLLIN)
         while view:
-            if not answer.poll(1000 * max(self._deadline - time.monotonic(), 0.0)):
-                raise FileFailed("timeout", "Decoding took longer than its share of time.")
+            self._wait(answer)
             count = os.readv(child.stdout.fileno(), [view[:CHUNK]])
             if not count:
                 raise _cause_of_death(child)
             view = view[count:]
         return data
+
+    def _wait(self, answer: select.poll) -> None:
+        """Until the child has sent something. Raises FileFailed at the deadline, and Stopped."""
+        while not answer.poll(1000 * min(max(self._deadline - time.monotonic(), 0.0), POLL_S)):
+            if self._stopped.is_set():
+                raise Stopped
+            if time.monotonic() >= self._deadline:
+                raise FileFailed("timeout", "Decoding took longer than its share of time.")
 
 
 def _size(path: Path) -> int:

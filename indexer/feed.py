@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Queue
 
-from indexer.decode import DecodedClip, Decoder, FileCut, FileFailed
+from indexer.decode import DecodedClip, Decoder, FileCut, FileFailed, Stopped
 from indexer.library import Task
 from indexer.sample import KEEP_SHARE, Window, parts, plan
 from model.media import Probe
@@ -82,7 +82,8 @@ Event = Hashed | Unreadable | Probed | Decoded | Ended
 
 
 class Feed:
-    """The threads, their inputs and the inbox. Use as a context manager: leaving it ends every child."""
+    """The threads, their inputs and the inbox. Use as a context manager: leaving it ends every child, and waits for no
+    file to be read to its end."""
 
     def __init__(self, frames: int, size: int, *, decoders: int, slots: int, max_duration_s: float) -> None:
         self.inbox: Queue[Event] = Queue()
@@ -119,16 +120,20 @@ class Feed:
     def _hash_loop(self) -> None:
         while (task := self._to_hash.get()) is not None and not self._stop.is_set():
             try:
-                self.inbox.put(Hashed(task, task.content_hash or content_hash(task.path)))
+                self.inbox.put(Hashed(task, task.content_hash or content_hash(task.path, self._stop)))
+            except Stopped:
+                return
             except OSError as err:
                 code = "not_found" if isinstance(err, FileNotFoundError) else "unreadable"
                 self.inbox.put(Unreadable(task, FileFailed(code, f"The file cannot be read: {err.strerror}.")))
 
     def _decode_loop(self) -> None:
-        with Decoder(self.max_duration_s) as decoder:
+        with Decoder(self.max_duration_s, stopped=self._stop) as decoder:
             while (work := self._to_decode.get()) is not None and not self._stop.is_set():
                 try:
                     self._decode(decoder, work)
+                except Stopped:
+                    return
                 except FileFailed as failure:
                     self.inbox.put(Ended(work, failure=failure))
                 except Exception as err:  # the per-file boundary: no file may end the run
@@ -179,14 +184,19 @@ class Feed:
             return None
 
 
-def content_hash(path: Path) -> str:
-    """Hex digest of a regular file's bytes; a FIFO or device put in its place is refused instead of waited for."""
+def content_hash(path: Path, stopped: threading.Event | None = None) -> str:
+    """Hex digest of a regular file's bytes; a FIFO or device put in its place is refused instead of waited for.
+
+    Raises OSError, and Stopped once nobody waits for it: a large file takes minutes.
+    """
     digest = hashlib.blake2b(digest_size=32)
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb", buffering=0) as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
         while part := file.read(READ_BYTES):
+            if stopped is not None and stopped.is_set():
+                raise Stopped
             digest.update(part)
     return digest.hexdigest()
 

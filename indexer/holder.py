@@ -1,7 +1,8 @@
 """Who holds a job, and whether he is still alive.
 
 A lease names host, boot, process and the process's start: on the same host a dead holder is seen at once, even when his
-process number was given to someone else or the machine was restarted. From another host only time tells.
+process number was given to someone else or the machine was restarted. From another host only time tells, and from
+another container: a process number means something in its own PID namespace, and containers may share a host's name.
 """
 
 import os
@@ -15,7 +16,7 @@ from indexer.tables import Job
 
 @dataclass(frozen=True)
 class Holder:
-    """A process, named so that it cannot be mistaken for another."""
+    """A process, named so that it cannot be mistaken for another; `boot` is the machine's and the PID namespace."""
 
     host: str
     boot: str
@@ -25,7 +26,7 @@ class Holder:
     @classmethod
     def me(cls) -> "Holder":
         pid = os.getpid()
-        return cls(socket.gethostname(), _boot_id(), pid, process_start(pid) or 0)
+        return cls(socket.gethostname(), _boot(), pid, process_start(pid) or 0)
 
     @classmethod
     def of(cls, job: Job) -> "Holder | None":
@@ -37,7 +38,9 @@ class Holder:
         """True only when that is certain."""
         if self.host != socket.gethostname():
             return False
-        return self.boot != _boot_id() or process_start(self.pid) != self.pid_start
+        if self.boot == _boot():
+            return process_start(self.pid) != self.pid_start
+        return not self.boot.startswith(_boot_id())
 
 
 def process_start(pid: int) -> int | None:
@@ -47,6 +50,12 @@ def process_start(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+@cache
+def _boot() -> str:
+    namespace = Path("/proc/self/ns/pid")
+    return f"{_boot_id()}/{namespace.stat().st_ino if namespace.exists() else 0}"
 
 
 @cache

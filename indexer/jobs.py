@@ -102,7 +102,7 @@ def events(catalog: Catalog, job_id: str, *, after: int = 0, limit: int = 500) -
 def cancel(catalog: Catalog, job_id: str) -> JobState:
     """Cancel at once what nobody works on; ask the worker otherwise. A finished job stays as it is."""
     with catalog.transaction() as session:
-        job = _get(session, job_id)
+        job = _get(session, job_id, lock=True)  # or a worker takes it, unseen, between this and the end of it
         holder = Holder.of(job)
         if job.state is JobState.QUEUED or (job.state is JobState.RUNNING and (holder is None or holder.is_dead())):
             end(session, job, JobState.CANCELLED)
@@ -137,8 +137,8 @@ def asked_at(job: Job) -> datetime | None:
     return datetime.fromisoformat(first) if first else job.created_at
 
 
-def _get(session: Session, job_id: str) -> Job:
-    job = session.get(Job, job_id)
+def _get(session: Session, job_id: str, *, lock: bool = False) -> Job:
+    job = session.get(Job, job_id, with_for_update=lock)
     if job is None:
         raise UnknownJob(f"There is no job {job_id}.", "GET /v1/index-jobs lists the jobs.")
     return job

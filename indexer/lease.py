@@ -168,7 +168,8 @@ class Lease:
             yield session, self._job(session)
 
     def _job(self, session: Session) -> Job:
-        query = select(Job).where(Job.id == self.job_id, Job.lease_token == self._token).with_for_update()
+        ours = Job.id == self.job_id, Job.lease_token == self._token, Job.state == JobState.RUNNING
+        query = select(Job).where(*ours).with_for_update()
         job = session.scalar(query.options(defer(Job.paths)))  # they may be thousands, and each file comes by here
         if job is None:
             raise LeaseLost(f"Job {self.job_id} is no longer ours.", "Another worker goes on with it.")

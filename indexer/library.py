@@ -20,7 +20,7 @@ from sqlalchemy import delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from indexer import failures
-from indexer.catalog import Catalog, media_root
+from indexer.catalog import Catalog, found_or_added, media_root
 from indexer.config import IndexSettings
 from indexer.failures import Verdict
 from indexer.progress import Failure
@@ -120,7 +120,7 @@ class Library:
         result = Comparison()
         with self.catalog.transaction() as session:
             folders = {one.root for one in found} | {scope.root for scope in scopes}
-            ids = {root: media_root(session, root).id for root in folders}
+            ids = {root: media_root(session, root).id for root in sorted(folders)}
             uris = {(uri.root_id, uri.path): uri for uri in session.scalars(select(VideoUri))} if found else {}
             videos = {video.id: video for video in session.scalars(select(Video))} if uris else {}
             complete = self._complete(session, videos.values())
@@ -143,10 +143,8 @@ class Library:
         """File the content under its video, made if new, and say whether there is anything to encode."""
         with self.catalog.transaction() as session:
             identity = video_id(content_hash)
-            video = session.get(Video, identity, with_for_update=True)
-            if video is None:
-                video = Video(id=identity, content_hash=content_hash, title=Path(task.found.path).stem)
-                session.add(video)
+            new = Video(id=identity, content_hash=content_hash, title=Path(task.found.path).stem)
+            video = found_or_added(session, select(Video).where(Video.id == identity).with_for_update(), new)
             if _stays_deleted(video, task):
                 return Ruling.DELETED
             if video.state is VideoState.DELETED:
@@ -190,9 +188,12 @@ class Library:
         self, session: Session, task: Task, uri: VideoUri, video: Video, complete: bool, result: Comparison
     ) -> None:
         """A file with the size and time it had before."""
+        if video.state not in SEARCHABLE:  # somebody may delete it, or gc forget it, at this instant
+            if session.get(Video, video.id, with_for_update=True, populate_existing=True) is None:
+                self._pend(session, task, result)
+                return
+            complete = video.id in self._complete(session, [video])
         uri.missing_since = None
-        if video.state not in SEARCHABLE:
-            session.refresh(video, with_for_update=True)  # a deletion of this instant stays one
         if _stays_deleted(video, task):
             result.unchanged += 1
         elif complete and video.state is not VideoState.DELETED:

@@ -95,10 +95,10 @@ def main(
 
 def _report(folder: Path) -> dict[str, Any]:
     try:
-        report: dict[str, Any] = json.loads((folder / f"{REPORT}.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as err:
+        report = json.loads((folder / f"{REPORT}.json").read_text(encoding="utf-8"))
+        return {name: report[name] for name in ("model", "fingerprint", "runs")}
+    except (OSError, ValueError, KeyError, TypeError) as err:
         raise IncomparableRuns(f"{folder} holds no table of figures.", "Make it: `htav figures FOLDER`.") from err
-    return report
 
 
 if __name__ == "__main__":

@@ -222,6 +222,13 @@ def test_a_data_folder_without_permission(library: Library, tmp_path: Path) -> N
     assert serving.value.exit_code == 2 and "HTAV_DATA_DIR" in serving.value.hint
 
 
+def test_what_the_system_refuses_is_no_traceback(htav: Htav, library: Library, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    sets = ["--data", str(tmp_path), "--sets", str(tmp_path), "--model", str(library.settings.model)]
+    refused(htav("figures", str(file / "out"), *sets), 1, str(file / "out"), "Not a directory", "read and write")
+
+
 def test_a_setting_that_makes_no_sense(htav: Htav) -> None:
     refused(htav("search", "dog", HTAV_QUEUE_DEPTH="none"), 2, "queue_depth")
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -210,6 +211,27 @@ def test_a_worker_that_dies_is_started_again(tmp_path: Path, monkeypatch: pytest
     worker.stop()
     assert worker.pid is None
     assert second is not None and process_start(second) is None
+
+
+@pytest.mark.parametrize("refusal", [BlockingIOError(11, "no process left"), subprocess.SubprocessError("preexec_fn")])
+def test_a_worker_that_cannot_be_started_is_started_once_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, refusal: Exception
+) -> None:
+    start, refusals = subprocess.Popen, [refusal, refusal]
+
+    def refuse(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        if refusals:
+            raise refusals.pop()
+        return start(*arguments, **options)
+
+    monkeypatch.setattr("app.worker_process.RESTART_S", (0.05,))
+    monkeypatch.setattr("app.worker_process.subprocess.Popen", refuse)
+    worker = WorkerProcess(IndexSettings(data_dir=tmp_path), SLEEPER)
+    worker.start()
+    until(lambda: worker.pid is not None)
+    worker.stop()
+    assert worker.pid is None
+    assert caplog.text.count("the worker cannot be started") == 2
 
 
 def test_a_worker_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Uploads: complete or not at all, bounded, under a name that means nothing, indexed like any other file."""
 
+import errno
 import fcntl
 import socket
 from collections.abc import Iterator
@@ -282,6 +283,31 @@ def test_a_copy_that_cannot_be_reached_is_not_forgotten_by_a_purge(mutable: Serv
     assert client.get(address).status_code == 200
     assert client.delete(address, params={"purge": "true"}).status_code == 204
     assert leftovers(mutable) == []
+
+
+@pytest.mark.parametrize("happening", [OSError(errno.EROFS, "Read-only file system"), KeyboardInterrupt()])
+def test_a_copy_that_could_not_be_removed_is_removed_by_the_next_purge(
+    mutable: Served, video: bytes, monkeypatch: pytest.MonkeyPatch, happening: BaseException
+) -> None:
+    """The disk refuses, or the service is stopped at it."""
+    client, library = mutable.client, mutable.service.library
+    identity = client.post("/v1/videos", files={"file": ("a.mp4", video)}).json()["video_id"]
+    address = f"/v1/videos/{identity}"
+
+    def unlink(*_: object, **__: object) -> None:
+        raise happening
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "unlink", unlink)
+        if isinstance(happening, OSError):
+            problem(client.delete(address, params={"purge": "true"}), 507, "storage_error")
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                library.delete(mutable.settings, identity, purge=True)
+    assert len(leftovers(mutable)) == 1
+    assert client.delete(address, params={"purge": "true"}).status_code == 204
+    assert leftovers(mutable) == []
+    problem(client.delete(address, params={"purge": "true"}), 404, "unknown_video")
 
 
 @given(st.text(max_size=400))

@@ -6,34 +6,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
 
 from indexer.catalog import Catalog
 from indexer.config import IndexSettings
-from indexer.ulid import new_ulid
 from model import Retriever
 from tests.indexer.library_files import Bench, small_library
-from tests.indexer.postgres import server
-from tests.needs import postgres_programs
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Path]:
-    with server(postgres_programs()) as folder:
-        yield folder
-
-
-@pytest.fixture
-def postgres_url(postgres_server: Path) -> Iterator[str]:
-    """The URL of a new, empty database."""
-    base, name = f"postgresql+psycopg://postgres@/{{}}?host={postgres_server}", f"t{new_ulid().lower()}"
-    admin = create_engine(base.format("postgres"), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield base.format(name)
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A small library of real media files and the means to index it, for the tests of the pipeline and its neighbours."""
 
+import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -57,6 +58,18 @@ def spoil_sound(path: Path) -> Path:
                 data[at : at + len(raw)] = b"\xff" * len(raw)
     path.write_bytes(data)
     return path
+
+
+def overwrite_table(settings: IndexSettings, name: str) -> None:
+    """Damage an SQLite catalog that nobody has open, where this table begins."""
+    path = settings.data_dir / "catalog.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        ((page,),) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [name])
+        ((size,),) = connection.execute("PRAGMA page_size")
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
 
 
 def small_library(folder: Path) -> Path:

@@ -6,8 +6,15 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
+
+from indexer.ulid import new_ulid
 
 SERVER_OPTIONS = (
     "-c listen_addresses='' -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=16MB"
@@ -42,3 +49,22 @@ def server(programs: Path) -> Iterator[Path]:
             _run(programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def database(server_folder: Path) -> Iterator[str]:
+    """Give the URL of a new, empty database."""
+    base, name = f"postgresql+psycopg://postgres@/{{}}?host={server_folder}", f"t{new_ulid().lower()}"
+    admin = create_engine(base.format("postgres"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield base.format(name)
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+def until_it_waits(session: Session, other: Future[Any]) -> None:
+    """Until another thread waits for what this transaction holds; fail when it ends without."""
+    while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+        assert not other.done(), f"it does not wait for this transaction: {other.exception() or other.result()}"

@@ -20,6 +20,7 @@ from indexer.catalog import Catalog, Clip, MediaRoot, Video, VideoState, VideoUr
 from indexer.config import GIB, IndexSettings
 from indexer.errors import CatalogUnusable, DataFolderUnusable, InsufficientStorage
 from tests.index_samples import add_videos, fill, ident, release
+from tests.indexer.library_files import overwrite_table
 
 
 def test_video_id_is_the_same_uuid5_everywhere() -> None:
@@ -132,12 +133,33 @@ def test_many_may_open_a_new_catalog_at_once(any_settings: IndexSettings) -> Non
         catalog.close()
 
 
+@pytest.mark.parametrize("name", ["what?x", "a%20b", "ä#", "mode=ro&uri=true", "c:d"])
+def test_the_catalog_lies_in_its_data_folder_whatever_that_is_called(tmp_path: Path, name: str) -> None:
+    settings = IndexSettings(data_dir=tmp_path / name, min_free_bytes=0)
+    publish_videos(settings, [1])
+    assert clips_known(settings) == 3
+    assert os.listdir(tmp_path) == [name]
+    assert (settings.data_dir / "catalog.db").is_file()
+
+
 def test_a_damaged_database_is_named_as_such(settings: IndexSettings) -> None:
     settings.data_dir.mkdir()
     (settings.data_dir / "catalog.db").write_bytes(b"not a database" * 1000)
     with pytest.raises(CatalogUnusable, match="not a database") as caught:
         Catalog.open(settings)
     assert caught.value.code == "catalog_unusable" and caught.value.exit_code == 3 and caught.value.hint
+
+
+def test_damage_that_is_met_later_is_named_as_such_and_asks_for_the_backup(settings: IndexSettings) -> None:
+    with closing(Catalog.open(settings)) as catalog:
+        fill(settings, catalog, [1])
+    overwrite_table(settings, "clip")
+    with closing(Catalog.open(settings)) as catalog:
+        with pytest.raises(CatalogUnusable, match="damaged") as caught, catalog.session() as session:
+            session.scalars(select(Clip)).all()
+        assert "backup" in caught.value.hint
+        with catalog.session() as session:
+            assert session.get(Video, ident(1)) is not None
 
 
 def test_a_newer_catalog_is_refused(settings: IndexSettings) -> None:
@@ -298,6 +320,18 @@ def test_a_server_that_goes_away_is_named_as_such_and_taken_up_again(
     admin.dispose()
 
 
+def test_a_server_that_takes_no_writes_is_named_as_such(settings: IndexSettings, postgres_url: str) -> None:
+    """A standby, or one whose disk is nearly full."""
+    read_only = postgres_url + "&options=-c%20default_transaction_read_only%3Don"
+    Catalog.open(settings.model_copy(update={"database_url": postgres_url})).close()
+    with closing(Catalog.open(settings.model_copy(update={"database_url": read_only}))) as catalog:
+        with pytest.raises(CatalogUnusable, match="read-only") as caught, catalog.transaction() as session:
+            media_root(session, "/media")
+        assert "can be written" in caught.value.hint
+        with catalog.session() as session:
+            assert session.scalars(select(MediaRoot)).all() == []
+
+
 def test_a_server_that_says_nothing_is_not_waited_for_long(
     settings: IndexSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,7 +374,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("HTAV_DATABASE_URL", "postgres://user:secret@host/base")
     settings = IndexSettings()
     assert settings.media_roots == [Path("/a"), Path("/b")]
-    assert settings.sqlalchemy_url == "postgresql+psycopg://user:secret@host/base"
+    assert settings.sqlalchemy_url == make_url("postgresql+psycopg://user:secret@host/base")
     assert "secret" not in repr(settings)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from indexer import watch as watching
 from indexer.catalog import Catalog
 from indexer.cli import commands
 from indexer.config import IndexSettings
-from indexer.errors import NothingIndexed
+from indexer.errors import CatalogUnusable, NothingIndexed
 from indexer.progress import IndexReport
 from indexer.tables import file_path
 from model import Retriever
 from model.errors import HtavError
-from tests.indexer.library_files import Bench, cut, seen, seen_and_heard, small_library, spoil_sound
+from tests.index_samples import fill
+from tests.indexer.library_files import Bench, cut, overwrite_table, seen, seen_and_heard, small_library, spoil_sound
 from tests.media_files import tone, unknown_codec
 from tests.permissions import bound_by_permissions, open_to_all
 
@@ -294,6 +296,14 @@ def test_damage_is_found_queued_and_mended_by_the_worker(tmp_path: Path, setting
     assert sum(job["counts"]["encoded"] for job in done["jobs"]) == 1
     assert document("verify")["ok"]
     assert {row["state"] for row in document("videos")["videos"]} == {"ready"}
+
+
+def test_a_damaged_catalog_is_told(settings: IndexSettings) -> None:
+    with closing(Catalog.open(settings)) as catalog:
+        fill(settings, catalog, [1])
+    overwrite_table(settings, "clip")
+    error = run("verify", status=3).exception
+    assert isinstance(error, CatalogUnusable) and "damaged" in error.message and "backup" in error.hint
 
 
 def test_watching_waits_until_files_rest(tmp_path: Path, settings: IndexSettings, tiny_checkpoint: Path) -> None:

@@ -5,11 +5,13 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from indexer import cli, failures, jobs
 from indexer.catalog import Catalog, media_root
@@ -22,6 +24,7 @@ from indexer.worker import run_worker
 from model import Retriever
 from tests.index_samples import fill, ident, release, set_state
 from tests.indexer.library_files import Bench, counts, searchable
+from tests.indexer.postgres import until_it_waits
 
 Change = Callable[[Bench, Path], None]
 
@@ -145,16 +148,46 @@ def test_deleted_in_the_instant_in_which_it_is_changed(
         bench.index(tmp_path)
         assert state(bench, "both.mp4") is VideoState.MISSING
         elsewhere.rename(path)
+    beside(bench, deleted, partial(change, bench, tmp_path))
+    assert state(bench, "both.mp4") is VideoState.DELETED
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["with its clips", "its clips alone"])
+def test_forgotten_in_the_instant_in_which_it_comes_back(
+    settings: IndexSettings, postgres_url: str, retriever: Retriever, made: Path, tmp_path: Path, whole: bool
+) -> None:
+    bench = Bench(settings.model_copy(update={"database_url": postgres_url}), retriever)
+    shutil.copy(made / "both.mp4", tmp_path)
+    path, elsewhere = tmp_path / "both.mp4", tmp_path / "elsewhere"
+    bench.index(path)
+    path.rename(elsewhere)
+    bench.index(tmp_path)
+    elsewhere.rename(path)
+
+    def forgotten(session: Session) -> None:
+        session.execute(select(Video).with_for_update())
+        session.query(Clip).delete()
+        if whole:
+            session.query(Video).delete()
+
+    beside(bench, forgotten, partial(bench.index, tmp_path))
+    assert state(bench, "both.mp4") is VideoState.READY and len(bench.clips()) == 1
+
+
+def deleted(session: Session) -> None:
+    video = session.scalars(select(Video)).one()
+    video.state, video.deleted_at = VideoState.DELETED, now()
+
+
+def beside(bench: Bench, first: Callable[[Session], None], second: Callable[[], object]) -> None:
+    """Two changes of one instant: the second begins before the first is committed, and must wait for it."""
     with closing(Catalog.open(bench.settings)) as catalog, ThreadPoolExecutor() as pool:
         with catalog.transaction() as session:
-            video = session.scalars(select(Video)).one()
-            video.state, video.deleted_at = VideoState.DELETED, now()
+            first(session)
             session.flush()
-            changed = pool.submit(change, bench, tmp_path)
-            while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
-                assert not changed.done(), "it does not wait for the deletion"
+            changed = pool.submit(second)
+            until_it_waits(session, changed)
         changed.result()
-    assert state(bench, "both.mp4") is VideoState.DELETED
 
 
 def test_brought_back_in_the_instant_in_which_its_clips_would_go(settings: IndexSettings, postgres_url: str) -> None:
@@ -168,8 +201,7 @@ def test_brought_back_in_the_instant_in_which_its_clips_would_go(settings: Index
             session.get_one(Video, ident(0)).state = VideoState.READY
             session.flush()
             collected = pool.submit(collect_garbage, settings, catalog)
-            while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
-                assert not collected.done(), "it does not wait for who brings it back"
+            until_it_waits(session, collected)
         assert collected.result().clips_dropped == 3
         with catalog.session() as session:
             assert session.scalars(select(Clip.video_id)).all() == [ident(0)] * 3

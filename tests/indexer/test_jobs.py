@@ -3,6 +3,8 @@
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,9 @@ from indexer.errors import LeaseLost, UnknownJob
 from indexer.failures import Verdict
 from indexer.holder import Holder
 from indexer.jobs import Lease
+from indexer.lease import _take
 from tests.index_samples import ident
+from tests.indexer.postgres import until_it_waits
 from tests.processes import claim_take_die, start
 
 
@@ -184,6 +188,37 @@ def test_a_running_job_is_asked_to_stop(any_catalog: Catalog, any_settings: Inde
     assert [(file.state, file.in_hand) for file in jobs.files(any_catalog, job_id)] == [(VideoState.QUEUED, False)]
     with pytest.raises(LeaseLost):
         lease.heartbeat()
+
+
+def test_a_job_that_is_taken_in_the_instant_of_its_cancellation_is_asked_to_stop(
+    settings: IndexSettings, postgres_url: str
+) -> None:
+    """Only PostgreSQL lets two write at once: one that nobody seemed to work on must not be cancelled behind him."""
+    settings = settings.model_copy(update={"database_url": postgres_url})
+    with closing(Catalog.open(settings)) as catalog, ThreadPoolExecutor() as pool:
+        job_id = jobs.submit(catalog, ["/media"])
+        with catalog.transaction() as session:
+            token = _take(session, session.get_one(Job, job_id), settings)
+            assert token is not None
+            session.flush()
+            cancelled = pool.submit(jobs.cancel, catalog, job_id)
+            until_it_waits(session, cancelled)
+        assert cancelled.result() is JobState.RUNNING
+        lease = Lease(catalog, settings, job_id, token)
+        assert not lease.heartbeat()
+        lease.cancelled({})
+        assert jobs.get(catalog, job_id).state is JobState.CANCELLED
+
+
+def test_a_lease_is_worth_nothing_once_its_job_has_ended(any_catalog: Catalog, any_settings: IndexSettings) -> None:
+    job_id = jobs.submit(any_catalog, ["/media"])
+    lease = claimed(any_catalog, any_settings)
+    edit(any_catalog, job_id, state=JobState.CANCELLED)
+    with pytest.raises(LeaseLost):
+        lease.heartbeat()
+    with pytest.raises(LeaseLost):
+        lease.finish({})
+    assert jobs.get(any_catalog, job_id).state is JobState.CANCELLED
 
 
 def test_retry_takes_what_failed(any_catalog: Catalog, any_settings: IndexSettings, root: int, tmp_path: Path) -> None:

@@ -70,5 +70,8 @@ def test_the_command_reads_two_folders(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "model.evaluation.agreement", tmp_path / "a", tmp_path / "b"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "| 258 | 97.0 | 92.0 | 5.0 | 3.0 | **differ** |" in done.stdout
-    with pytest.raises(IncomparableRuns, match="no table of figures"):
-        main(tmp_path / "a", tmp_path / "c")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "figures.json").write_text("{}")
+    for other in ("missing", "empty"):
+        with pytest.raises(IncomparableRuns, match="no table of figures"):
+            main(tmp_path / "a", tmp_path / other)
