@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 
-from sqlalchemy import delete, select
+from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
-from indexer.catalog import Catalog
+from indexer.catalog import Catalog, found_or_added
 from indexer.scan import PATH_TOO_LONG
 from indexer.tables import FileFailure, JobFile, VideoState
 
@@ -43,7 +43,7 @@ class Verdict(Enum):
 
 
 def find(session: Session, root_id: int, path: str) -> FileFailure | None:
-    return session.scalar(select(FileFailure).where(FileFailure.root_id == root_id, FileFailure.path == path))
+    return session.scalar(_of(root_id, path))
 
 
 def verdict(session: Session, root_id: int, path: str, size: int, mtime_ns: int, max_attempts: int) -> Verdict:
@@ -119,16 +119,19 @@ def is_settled(state: VideoState) -> bool:
 
 def _row(session: Session, root_id: int, path: str, size: int | None, mtime_ns: int | None) -> FileFailure:
     """The file's row; a new one if the file is new or has changed."""
-    row = find(session, root_id, path)
-    if row is None or _changed(row, size, mtime_ns):
-        if row is not None:
-            session.delete(row)
-            session.flush()
-        row = FileFailure(root_id=root_id, path=path, attempts=0, deaths=0)
-        session.add(row)
+    known = find(session, root_id, path)
+    if known is not None and _changed(known, size, mtime_ns):
+        session.delete(known)
+        session.flush()
+    new = FileFailure(root_id=root_id, path=path, attempts=0, deaths=0)
+    row = found_or_added(session, _of(root_id, path).with_for_update(of=FileFailure), new)
     if size is not None:
         row.size, row.mtime_ns = size, mtime_ns
     return row
+
+
+def _of(root_id: int, path: str) -> Select[FileFailure]:
+    return select(FileFailure).where(FileFailure.root_id == root_id, FileFailure.path == path)
 
 
 def _size_and_time(path: Path) -> tuple[int | None, int | None]:

@@ -4,15 +4,17 @@ import json
 import os
 import secrets
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy.orm import Session
 
 from indexer import failures, jobs, listing
-from indexer.catalog import Catalog
+from indexer.catalog import Catalog, media_root
 from indexer.config import IndexSettings
 from indexer.decode import Decoder, FileFailed
 from indexer.errors import InsufficientStorage, NothingToIndex, PathNotFound, PathRefused
@@ -20,6 +22,7 @@ from indexer.run import Run
 from indexer.tables import VideoState
 from model import Retriever
 from tests.indexer.library_files import Bench, counts, cut, ends_after, searchable, seen, stored
+from tests.indexer.postgres import until_it_waits
 
 
 def test_one_bad_file_stops_nothing_and_is_listed_with_its_code(bench: Bench, library: Path) -> None:
@@ -270,3 +273,23 @@ def test_a_root_whose_path_is_too_long_is_refused(bench: Bench, tmp_path: Path) 
     (folder / "a.mp4").write_bytes(b"x")
     with pytest.raises(PathRefused, match="2600 bytes"):
         bench.index(folder)
+
+
+def test_two_runs_that_meet_one_bad_file_at_once_charge_it_twice(settings: IndexSettings, postgres_url: str) -> None:
+    settings = settings.model_copy(update={"database_url": postgres_url})
+
+    def charge(session: Session) -> int:
+        return failures.record(session, root, "a.mp4", "timeout", "It took too long.", size=1, mtime_ns=1)
+
+    def beside() -> int:
+        with catalog.transaction() as session:
+            return charge(session)
+
+    with closing(Catalog.open(settings)) as catalog, ThreadPoolExecutor() as pool:
+        with catalog.transaction() as session:
+            root = media_root(session, "/media").id
+        with catalog.transaction() as session:
+            assert charge(session) == 1
+            other = pool.submit(beside)
+            until_it_waits(session, other)
+        assert other.result() == 2
