@@ -134,20 +134,24 @@ def bring_back(bench: Bench, library: Path) -> None:
     bench.index(library)
 
 
+def lose_and_find(bench: Bench, path: Path) -> None:
+    """Have a run miss the file that is on the disk again when it ends."""
+    elsewhere = path.rename(path.with_suffix(".elsewhere"))
+    bench.index(path.parent)
+    assert state(bench, path.name) is VideoState.MISSING
+    elsewhere.rename(path)
+
+
 @pytest.mark.parametrize("change", [damage, bring_back])
 def test_deleted_in_the_instant_in_which_it_is_changed(
     settings: IndexSettings, postgres_url: str, retriever: Retriever, made: Path, tmp_path: Path, change: Change
 ) -> None:
     """Only PostgreSQL lets two write at once: what read the video before it was deleted must not write over that."""
     bench = Bench(settings.model_copy(update={"database_url": postgres_url}), retriever)
-    shutil.copy(made / "both.mp4", tmp_path)
-    path, elsewhere = tmp_path / "both.mp4", tmp_path / "elsewhere"
+    path = Path(shutil.copy(made / "both.mp4", tmp_path))
     bench.index(path)
     if change is bring_back:
-        path.rename(elsewhere)
-        bench.index(tmp_path)
-        assert state(bench, "both.mp4") is VideoState.MISSING
-        elsewhere.rename(path)
+        lose_and_find(bench, path)
     beside(bench, deleted, partial(change, bench, tmp_path))
     assert state(bench, "both.mp4") is VideoState.DELETED
 
@@ -157,12 +161,9 @@ def test_forgotten_in_the_instant_in_which_it_comes_back(
     settings: IndexSettings, postgres_url: str, retriever: Retriever, made: Path, tmp_path: Path, whole: bool
 ) -> None:
     bench = Bench(settings.model_copy(update={"database_url": postgres_url}), retriever)
-    shutil.copy(made / "both.mp4", tmp_path)
-    path, elsewhere = tmp_path / "both.mp4", tmp_path / "elsewhere"
+    path = Path(shutil.copy(made / "both.mp4", tmp_path))
     bench.index(path)
-    path.rename(elsewhere)
-    bench.index(tmp_path)
-    elsewhere.rename(path)
+    lose_and_find(bench, path)
 
     def forgotten(session: Session) -> None:
         session.execute(select(Video).with_for_update())
