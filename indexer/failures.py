@@ -124,7 +124,8 @@ def _row(session: Session, root_id: int, path: str, size: int | None, mtime_ns: 
         session.delete(known)
         session.flush()
     new = FileFailure(root_id=root_id, path=path, attempts=0, deaths=0)
-    row = found_or_added(session, _of(root_id, path).with_for_update(of=FileFailure), new)
+    locked = _of(root_id, path).with_for_update(of=FileFailure).execution_options(populate_existing=True)
+    row = found_or_added(session, locked, new)
     if size is not None:
         row.size, row.mtime_ns = size, mtime_ns
     return row

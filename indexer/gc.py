@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, exists, func, select
+from sqlalchemy import and_, delete, exists, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from indexer.catalog import Catalog
@@ -73,18 +73,16 @@ def collect_garbage(settings: IndexSettings, catalog: Catalog, *, only: str | No
 def _forget(settings: IndexSettings, catalog: Catalog, report: GcReport) -> None:
     """Drop rows that nothing published names any more."""
     horizon = now() - timedelta(days=settings.missing_days)
-    has_clips = exists().where(Clip.video_id == Video.id)
+    long_missing = and_(Video.state == VideoState.MISSING, Video.missing_since < horizon)
+    deleted = and_(Video.state == VideoState.DELETED, exists().where(Clip.video_id == Video.id))
+    # nobody else's to change in this transaction: one that is brought back at this instant stays
+    query = select(Video.id, Video.state).where(or_(long_missing, deleted)).order_by(Video.id).with_for_update()
     with catalog.transaction() as session:
-        long_gone = _locked(session, Video.state == VideoState.MISSING, Video.missing_since < horizon)
-        deleted = _locked(session, Video.state == VideoState.DELETED, has_clips)
-        report.clips_dropped += _delete_of(session, Clip, Clip.video_id, [*long_gone, *deleted])
+        rows = session.execute(query).all()
+        long_gone = [row.id for row in rows if row.state is VideoState.MISSING]
+        report.clips_dropped += _delete_of(session, Clip, Clip.video_id, [row.id for row in rows])
         report.videos_forgotten = _delete_of(session, Video, Video.id, long_gone)
         report.jobs_forgotten = _delete(session, delete(Job).where(Job.finished_at < horizon))
-
-
-def _locked(session: Session, *which: ColumnElement[bool]) -> Sequence[str]:
-    """Ids of videos that nobody else can change in this transaction: one that is brought back at this instant stays."""
-    return session.scalars(select(Video.id).where(*which).order_by(Video.id).with_for_update()).all()
 
 
 def _delete_of(session: Session, table: type[Base], column: InstrumentedAttribute[str], ids: Sequence[str]) -> int:

@@ -122,7 +122,7 @@ class Library:
             folders = {one.root for one in found} | {scope.root for scope in scopes}
             ids = {root: media_root(session, root).id for root in sorted(folders)}
             uris = {(uri.root_id, uri.path): uri for uri in session.scalars(select(VideoUri))} if found else {}
-            videos = {video.id: video for video in session.scalars(select(Video))} if uris else {}
+            videos = _videos(session) if uris else {}
             complete = self._complete(session, videos.values())
             named = {(scope.root, scope.path) for scope in scopes if scope.is_file}
             _forget_long_paths(session, scopes)
@@ -135,8 +135,10 @@ class Library:
                     result.failed.append((task, _refused(session, task, one.problem)))
                 elif uri is None or (uri.size, uri.mtime_ns) != (one.size, one.mtime_ns):
                     self._pend(session, task, result)
+                elif (video := videos.get(uri.video_id)) is None:  # changed at this instant: to be decided by itself
+                    self._pend(session, task, result)
                 else:
-                    self._known(session, task, uri, videos[uri.video_id], uri.video_id in complete, result)
+                    self._known(session, task, uri, video, video.id in complete, result)
         return result
 
     def decide(self, task: Task, content_hash: str) -> Ruling:
@@ -188,11 +190,6 @@ class Library:
         self, session: Session, task: Task, uri: VideoUri, video: Video, complete: bool, result: Comparison
     ) -> None:
         """A file with the size and time it had before."""
-        if video.state not in SEARCHABLE:  # somebody may delete it, or gc forget it, at this instant
-            if session.get(Video, video.id, with_for_update=True, populate_existing=True) is None:
-                self._pend(session, task, result)
-                return
-            complete = video.id in self._complete(session, [video])
         uri.missing_since = None
         if _stays_deleted(video, task):
             result.unchanged += 1
@@ -243,6 +240,13 @@ def undeleted(session: Session, identity: str) -> Video | None:
     """A known video, nobody else's to change in this transaction; None if it was deleted."""
     video = session.get_one(Video, identity, with_for_update=True)
     return None if video.state is VideoState.DELETED else video
+
+
+def _videos(session: Session) -> dict[str, Video]:
+    """All videos by id. Those that may come back are nobody else's to delete or forget in this transaction."""
+    hidden = select(Video).where(Video.state.not_in(SEARCHABLE)).order_by(Video.id).with_for_update()
+    shown = select(Video).where(Video.state.in_(SEARCHABLE))
+    return {video.id: video for query in (hidden, shown) for video in session.scalars(query)}
 
 
 def _stays_deleted(video: Video, task: Task) -> bool:

@@ -151,7 +151,7 @@ def _videos(settings: IndexSettings, catalog: Catalog, repair: bool, problems: l
         searchable = session.scalars(select(Video).where(Video.state.in_(SEARCHABLE))).all()
         owners = exists().where(Clip.video_id == Video.id)
         clipless = select(Video).where(Video.state.in_(SEARCHABLE), ~owners)
-        empty = session.scalars(clipless.with_for_update()).all()
+        empty = session.scalars(clipless.order_by(Video.id).with_for_update()).all()
         problems += [Problem("video", video.id, "no_clips", repair) for video in empty]
         if repair:
             requeue(session, empty, "no_clips")

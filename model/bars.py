@@ -47,7 +47,7 @@ class Bars:
         if what not in self.tasks:
             self._make_room()
             self.tasks[what] = self.progress.add_task(what, total=of, note=note)
-        self.progress.update(self.tasks[what], completed=done, total=of, note=note)
+        self.progress.update(self.tasks[what], completed=done, total=of, note=note, visible=True)
         if not self.console.is_terminal and time.monotonic() - self.said >= EVERY:
             self.say(f"{what}: {done}{f' of {of}' if of else ''}{note and f', {note}'}")
             self.said = time.monotonic()

@@ -124,7 +124,7 @@ def gather(
 
 def _titles(folders: Sequence[Folder]) -> list[str]:
     """What each folder is called: its name, with its parent's before it where another has the same."""
-    paths = [folder.path.resolve() for folder in folders]
+    paths = [folder.path.absolute() for folder in folders]
     counts = Counter(path.name for path in paths)
     return [path.name if counts[path.name] == 1 else f"{path.parent.name}/{path.name}" for path in paths]
 

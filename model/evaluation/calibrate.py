@@ -37,7 +37,7 @@ FEWEST = 10  # queries that set confidence and say how good it is: less is noise
 SCORED = 100  # best items whose median counts: about as many as a search scores
 RIDGE = 3.0  # of the map to usual scores, in queries
 
-PLOTS = (".png", ".svg", ".pdf")
+PLOTS = (".png", ".svg")
 
 Scores = NDArray[np.float64]
 Truth = NDArray[np.bool_]
@@ -133,9 +133,9 @@ def _lines(path: Path) -> list[str]:
 
 
 def _check_plot(path: Path) -> None:
-    if path.suffix not in PLOTS or not path.parent.is_dir():
+    if path.suffix.lower() not in PLOTS or not path.parent.is_dir():
         raise EvaluationError(
-            f"no plot can be written to {path}.", f"Name a {', '.join(PLOTS)} in a folder that is there."
+            f"no plot can be written to {path}.", f"Name a {' or '.join(PLOTS)} in a folder that is there."
         )
 
 

@@ -154,7 +154,7 @@ def _scores(
 def _holds_best(clip_scores: Float32, listed: Rows) -> bool | None:
     """Whether a clip that scores best is on the list; None where no file of the query's gallery can be read."""
     best = float(clip_scores.max())
-    return float(clip_scores[listed].max(initial=-np.inf)) >= best if best > -np.inf else None
+    return None if np.isneginf(best) else float(clip_scores[listed].max(initial=-np.inf)) >= best
 
 
 def _held(queries: Sequence[Query], holds: Sequence[bool | None], items: int, seed: int) -> dict[str, Any]:
@@ -162,8 +162,8 @@ def _held(queries: Sequence[Query], holds: Sequence[bool | None], items: int, se
     told = [(query, held) for query, held in zip(queries, holds, strict=True) if held is not None]
 
     def of(chosen: Sequence[tuple[Query, bool]]) -> dict[str, Any]:
-        found = share([held for _, held in chosen], [query.owners for query, _ in chosen], items, seed)
-        return {"queries": len(chosen), "holds_first": found}
+        held, owners = [held for _, held in chosen], [query.owners for query, _ in chosen]
+        return {"queries": len(chosen), **({"holds_first": share(held, owners, items, seed)} if chosen else {})}
 
     kinds = sorted({kind for query, _ in told for kind in query.kinds})
     return {**of(told), "kinds": {kind: of([one for one in told if kind in one[0].kinds]) for kind in kinds}}

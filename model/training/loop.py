@@ -73,7 +73,7 @@ def _saved(options: Options) -> state.State | None:
     if options.resume and (saved := state.newest(folder)) is not None:
         return saved
     if config.is_file() and not config.is_symlink():
-        raise TrainingError(f"{options.out} holds a checkpoint that no run made there.", "Choose another --out.")
+        raise TrainingError(f"{options.out} holds a checkpoint and no run to go on with.", "Choose another --out.")
     if options.resume:  # a run stopped before its first state starts again, from --init if that is given
         return None
     if any(folder.glob("step-*")):

@@ -52,7 +52,7 @@ def build(options: Options, *, resumed: bool) -> tuple[Retriever, RetrievalLoss]
     (confidence, card) is no longer true of what it becomes, nor is what its shortlist and its gate were taught.
     """
     if options.init is not None and not resumed:
-        retriever = _of_preset(options.init, options.preset)
+        retriever = _of_preset(options.init, options.preset, "Give its --preset, or another --init.")
         card = CARD.format(name=retriever.name)
         retriever = deepened(retriever, options.seed)
         retriever.coarse.sound_gate = None  # `htav gate` makes it anew of the text encoder that this becomes
@@ -64,18 +64,19 @@ def build(options: Options, *, resumed: bool) -> tuple[Retriever, RetrievalLoss]
         pretrained = options.preset != "tiny" and not resumed
         retriever = Retriever.from_preset(options.preset, pretrained=pretrained, seed=options.seed)
     if options.audio_from is not None and not resumed:
-        other = deepened(_of_preset(options.audio_from, options.preset), options.seed)
+        other = deepened(
+            _of_preset(options.audio_from, options.preset, f"Give one of the preset {options.preset}."), options.seed
+        )
         retriever.audio.load_state_dict(other.audio.state_dict())
         if retriever.spelling is not None and other.spelling is not None:
             retriever.spelling.symbols.load_state_dict(other.spelling.symbols.state_dict())
     return retriever, RetrievalLoss(loss_weights(options.loss))
 
 
-def _of_preset(folder: Path, preset: str) -> Retriever:
+def _of_preset(folder: Path, preset: str, hint: str) -> Retriever:
     retriever = Retriever.from_pretrained(folder)
     if retriever.config.preset != preset:
-        found = retriever.config.preset
-        raise TrainingError(f"{folder} is of the preset {found}, not {preset}.", f"Give --preset {found}.")
+        raise TrainingError(f"{folder} is of the preset {retriever.config.preset}, not {preset}.", hint)
     return retriever
 
 

@@ -75,7 +75,7 @@ def newest(folder: Path) -> State | None:
     if _complete(folder):
         raise TrainingError(
             f"no saved state in {folder} can be read: they are damaged, or of another version.",
-            "Choose another --out, or remove that folder to begin anew.",
+            "Choose another --out.",
         )
     return None
 

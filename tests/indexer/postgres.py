@@ -5,6 +5,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -66,5 +67,8 @@ def database(server_folder: Path) -> Iterator[str]:
 
 def until_it_waits(session: Session, other: Future[Any]) -> None:
     """Until another thread waits for what this transaction holds; fail when it ends without."""
-    while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+    deadline = time.monotonic() + 60
+    while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()")):
+        time.sleep(0.01)  # and leave the processor to whom is waited for
+        assert time.monotonic() < deadline, "it neither waits nor ends"
         assert not other.done(), f"it does not wait for this transaction: {other.exception() or other.result()}"

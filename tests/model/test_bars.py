@@ -38,4 +38,6 @@ def test_the_bar_that_moves_is_on_the_screen_however_many_are_full() -> None:
         progress.below("another part")
         progress("train", 1, 9)
         shown = [task.description for task in progress.progress.tasks if task.visible]
-    assert shown == ["train"]
+        progress("read 3", 0, 5)  # a second folder with a stage of the same name
+        again = [task.description for task in progress.progress.tasks if task.visible]
+    assert shown == ["train"] and again == ["train", "read 3"]

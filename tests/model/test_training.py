@@ -404,7 +404,7 @@ def test_command_prints_one_document(data: Path, tmp_path: Path) -> None:
 def test_a_checkpoint_is_not_trained_over(data: Path, tmp_path: Path) -> None:
     fresh_tiny().save_pretrained(tmp_path / "kept")
     for resume in (False, True):
-        with pytest.raises(TrainingError, match="holds a checkpoint that no run made there"):
+        with pytest.raises(TrainingError, match="holds a checkpoint and no run to go on with"):
             train(options(data, tmp_path / "kept", init=tmp_path / "kept", resume=resume), quiet=True)
 
 
