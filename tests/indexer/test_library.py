@@ -6,12 +6,15 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from sqlalchemy import event, func, select, update
+
 from indexer import failures, listing
 from indexer.catalog import Catalog, media_root
 from indexer.config import IndexSettings
 from indexer.library import Library
 from indexer.scan import resolve_again, scan
-from indexer.tables import Video, VideoState, VideoUri, video_id
+from indexer.tables import Clip, Segment, Video, VideoState, VideoUri, now, video_id
+from indexer.ulid import new_ulid
 
 FEW, MANY = 100, 800
 
@@ -69,3 +72,42 @@ def test_what_files_named_one_by_one_cost_grows_with_their_number_alone(tmp_path
     few, many = (costs(tmp_path / str(number), number) for number in (FEW, MANY))
     growth = {step: many[step] / few[step] for step in few}
     assert {step: ratio for step, ratio in growth.items() if ratio > 1.25 * MANY / FEW} == {}
+
+
+def statements_to_bring_back(folder: Path, number: int) -> int:
+    """How often the database is asked when a disk with so many videos is there again."""
+    settings = IndexSettings(data_dir=folder / "data", min_free_bytes=0)
+    with closing(Catalog.open(settings)) as catalog:
+        known_files(catalog, folder / "library", number)
+        with catalog.transaction() as session:
+            segment = Segment(id=new_ulid(), fingerprint="fingerprint", width=8, end=64)
+            session.add(segment)
+            places = dict.fromkeys(("offset", "length", "crc32", "coarse_offset", "coarse_length", "coarse_crc32"), 0)
+            for video in session.scalars(select(Video)):  # each is whole: it has its one clip
+                clip = Clip(video_id=video.id, fingerprint="fingerprint", ordinal=0, start_s=0.0, end_s=2.0, **places)
+                clip.segment_id = segment.id
+                session.add(clip)
+            session.flush()
+            session.execute(update(Video).values(state=VideoState.MISSING, missing_since=now()))
+            session.execute(update(VideoUri).values(missing_since=now()))
+        library = Library(settings, catalog, "fingerprint")
+        roots = library.roots()
+        scopes = [resolve_again(folder / "library", roots, owner=True)]
+        found, asked = list(scan(scopes, roots)), 0
+
+        def count(*_: object) -> None:
+            nonlocal asked
+            asked += 1
+
+        event.listen(catalog.engine, "before_cursor_execute", count)
+        library.compare(scopes, found, retry=False, asked_at=None)
+        event.remove(catalog.engine, "before_cursor_execute", count)
+        with catalog.session() as session:
+            shown = select(func.count()).where(Video.state == VideoState.READY, Video.missing_since.is_(None))
+            assert session.scalar(shown) == number
+    return asked
+
+
+def test_a_disk_that_is_there_again_asks_the_catalog_no_question_for_each_video(tmp_path: Path) -> None:
+    few, many = (statements_to_bring_back(tmp_path / str(number), number) for number in (FEW, MANY))
+    assert many - few < (MANY - FEW) / 10, "only in portions of hundreds"
