@@ -16,8 +16,9 @@ from rich.table import Table
 
 from app import about
 from indexer.cli import commands as indexer_commands
+from model.boundary import reported
 from model.cli import commands as model_commands
-from model.errors import FileUnusable, HtavError
+from model.errors import HtavError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 keys = typer.Typer(no_args_is_help=True, help="API keys of the service.")
@@ -144,28 +145,17 @@ if importlib.util.find_spec("app.demo") is not None:
     app.command()(demo)
 
 
-def report(error: HtavError) -> int:
-    """Say what is wrong and what to do, on stderr; the exit status."""
-    typer.echo(f"error: {error.message}", err=True)
-    if error.hint:
-        typer.echo(error.hint, err=True)
-    return error.exit_code
-
-
 def main(arguments: list[str] | None = None) -> None:
     """The one boundary of the command line."""
-    try:
-        app(arguments)
-    except HtavError as error:
-        sys.exit(report(error))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the request"
-        text = f"{where}: {first['msg'].removeprefix('Value error, ')}"
-        hint = "Check the arguments, which --help lists, and the HTAV_ settings, which docs/operations.md lists."
-        sys.exit(report(BadArguments(text, hint)))
-    except OSError as error:
-        sys.exit(report(FileUnusable.told_by(error)))
+    with reported():
+        try:
+            app(arguments)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the request"
+            text = f"{where}: {first['msg'].removeprefix('Value error, ')}"
+            hint = "Check the arguments, which --help lists, and the HTAV_ settings, which docs/operations.md lists."
+            raise BadArguments(text, hint) from error
 
 
 if __name__ == "__main__":

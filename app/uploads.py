@@ -22,15 +22,15 @@ from uuid import UUID
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
-from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from app.problems import BadRequest, BodyTooLarge, RequestTimeout, Unprocessable
 from app.schemas import UploadAccepted
 from indexer import jobs
-from indexer.catalog import Catalog, Video, VideoState, VideoUri, found_or_added, media_root, video_id
+from indexer.catalog import Catalog, VideoState, VideoUri, media_root, video_id
 from indexer.config import IndexSettings
 from indexer.feed import content_hash
+from indexer.library import video_of
 from indexer.scan import MEDIA_SUFFIXES
 from indexer.space import require_space, storage_errors
 from indexer.tables import stored_name
@@ -231,8 +231,7 @@ def accept(received: Received, settings: IndexSettings, catalog: Catalog) -> Upl
     with catalog.transaction() as session:
         root = media_root(session, settings.uploads_dir)
         relative = stored_name(target.resolve().relative_to(root.path).as_posix())
-        new = Video(id=identity, content_hash=digest, title=received.title or Path(received.name).stem)
-        video = found_or_added(session, select(Video).where(Video.id == identity).with_for_update(), new)
+        video = video_of(session, digest, title=received.title or Path(received.name).stem)
         if received.title:
             video.title = received.title
         if video.state is VideoState.DELETED:  # sending it again asks for it, and what waits may be deleted

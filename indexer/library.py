@@ -145,8 +145,7 @@ class Library:
         """File the content under its video, made if new, and say whether there is anything to encode."""
         with self.catalog.transaction() as session:
             identity = video_id(content_hash)
-            new = Video(id=identity, content_hash=content_hash, title=Path(task.found.path).stem)
-            video = found_or_added(session, select(Video).where(Video.id == identity).with_for_update(), new)
+            video = video_of(session, content_hash, title=Path(task.found.path).stem)
             if _stays_deleted(video, task):
                 return Ruling.DELETED
             if video.state is VideoState.DELETED:
@@ -234,6 +233,12 @@ class Library:
             counts = counts.where(Clip.video_id.in_(known))
         have = {row[0]: row[1] for row in session.execute(counts)} if known else {}
         return {one for one, length in known.items() if length and have.get(one, 0) == len(clip_windows(length))}
+
+
+def video_of(session: Session, content_hash: str, title: str) -> Video:
+    """The video of this content, made if it is new, nobody else's to change in this transaction."""
+    new = Video(id=video_id(content_hash), content_hash=content_hash, title=title)
+    return found_or_added(session, select(Video).where(Video.id == new.id).with_for_update(), new)
 
 
 def undeleted(session: Session, identity: str) -> Video | None:

@@ -25,9 +25,8 @@ def quarantine(catalog: Catalog, clip_ids: Collection[int], code: str) -> Sequen
             part = wanted[start : start + IN_CLAUSE]
             owners = select(Clip.video_id).where(Clip.id.in_(part))
             shown = select(Video).where(Video.id.in_(owners), Video.state.in_(SEARCHABLE))
-            videos = session.scalars(
-                shown.order_by(Video.id).with_for_update()
-            ).all()  # a deletion of this instant stays one
+            locked = shown.order_by(Video.id).with_for_update()  # a deletion of this instant stays one
+            videos = session.scalars(locked).all()
             session.execute(delete(Clip).where(Clip.id.in_(part)))
             hidden += requeue(session, videos, code)
     if hidden:

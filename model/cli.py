@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from model.errors import FileUnusable, HtavError
+from model.boundary import reported
 
 commands = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -358,14 +358,8 @@ def ablate(
 
 def main() -> None:
     """Run the model's commands alone; the `htav` script adds those of the other rooms."""
-    try:
-        try:
-            commands()
-        except OSError as error:
-            raise FileUnusable.told_by(error) from error
-    except HtavError as error:
-        typer.echo(f"error: {error.message}\n{error.hint}".rstrip(), err=True)
-        raise SystemExit(error.exit_code) from error
+    with reported():
+        commands()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from model.boundary import reported
 from model.errors import HtavError
 from model.evaluation.figures import DIGEST, REPORT, ROWS, Row, at, command_of
 
@@ -102,8 +103,5 @@ def _report(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
+    with reported():
         typer.run(main)
-    except HtavError as error:
-        typer.echo(f"error: {error.message}\n{error.hint}", err=True)
-        raise SystemExit(error.exit_code) from error

@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from model.boundary import reported
 from model.data.manifest import MANIFEST
 from model.errors import HtavError
 from model.training.state import STATES, state_folder
@@ -385,8 +386,5 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
+    with reported():
         typer.run(main)
-    except HtavError as error:
-        console.print(f"error: {error.message}\n{error.hint}", markup=False)
-        raise SystemExit(error.exit_code) from error

@@ -142,27 +142,30 @@ def lose_and_find(bench: Bench, path: Path) -> None:
     elsewhere.rename(path)
 
 
-@pytest.mark.parametrize("change", [damage, bring_back])
-def test_deleted_in_the_instant_in_which_it_is_changed(
-    settings: IndexSettings, postgres_url: str, retriever: Retriever, made: Path, tmp_path: Path, change: Change
-) -> None:
-    """Only PostgreSQL lets two write at once: what read the video before it was deleted must not write over that."""
+@pytest.fixture
+def shared(
+    settings: IndexSettings, postgres_url: str, retriever: Retriever, made: Path, tmp_path: Path
+) -> tuple[Bench, Path]:
+    """A file that is indexed, in a catalog where two may write at once, as only PostgreSQL lets them."""
     bench = Bench(settings.model_copy(update={"database_url": postgres_url}), retriever)
     path = Path(shutil.copy(made / "both.mp4", tmp_path))
     bench.index(path)
+    return bench, path
+
+
+@pytest.mark.parametrize("change", [damage, bring_back])
+def test_deleted_in_the_instant_in_which_it_is_changed(shared: tuple[Bench, Path], change: Change) -> None:
+    """What read the video before it was deleted must not write over that."""
+    bench, path = shared
     if change is bring_back:
         lose_and_find(bench, path)
-    beside(bench, deleted, partial(change, bench, tmp_path))
+    beside(bench, deleted, partial(change, bench, path.parent))
     assert state(bench, "both.mp4") is VideoState.DELETED
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["with its clips", "its clips alone"])
-def test_forgotten_in_the_instant_in_which_it_comes_back(
-    settings: IndexSettings, postgres_url: str, retriever: Retriever, made: Path, tmp_path: Path, whole: bool
-) -> None:
-    bench = Bench(settings.model_copy(update={"database_url": postgres_url}), retriever)
-    path = Path(shutil.copy(made / "both.mp4", tmp_path))
-    bench.index(path)
+def test_forgotten_in_the_instant_in_which_it_comes_back(shared: tuple[Bench, Path], whole: bool) -> None:
+    bench, path = shared
     lose_and_find(bench, path)
 
     def forgotten(session: Session) -> None:
@@ -171,7 +174,7 @@ def test_forgotten_in_the_instant_in_which_it_comes_back(
         if whole:
             session.query(Video).delete()
 
-    beside(bench, forgotten, partial(bench.index, tmp_path))
+    beside(bench, forgotten, partial(bench.index, path.parent))
     assert state(bench, "both.mp4") is VideoState.READY and len(bench.clips()) == 1
 
 

@@ -13,7 +13,7 @@ import torch
 from model.training import loop, state
 from model.training.loop import train
 from tests.model.small_data import photographs, tones
-from tests.model.test_training import equal, options, weights
+from tests.model.training_runs import equal, options, weights
 
 
 @pytest.fixture

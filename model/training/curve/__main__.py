@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from model.bars import Bars
-from model.errors import HtavError
+from model.boundary import reported
 from model.retriever import Retriever
 from model.training import named
 from model.training.curve.report import write_report
@@ -31,8 +30,5 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
+    with reported():
         typer.run(main)
-    except HtavError as error:
-        Console(stderr=True).print(f"error: {error.message}\n{error.hint}", markup=False)
-        raise SystemExit(error.exit_code) from error
