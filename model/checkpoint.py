@@ -143,7 +143,8 @@ def read_weights(folder: Path, query_only: bool) -> dict[str, Tensor]:
 
 
 def write(folder: Path, config: RetrieverConfig, state: dict[str, Tensor], tokenizer: str, card: str) -> str:
-    """Save a checkpoint, replacing an older one as a whole. Returns the digest of the weights."""
+    """Save a checkpoint, replacing an older one as a whole, where links to one lead. Returns the weights' digest."""
+    folder = _home(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _settle(folder)
     beside = folder / SAVING
@@ -177,9 +178,14 @@ def _settle(folder: Path) -> None:
 
 def write_config(folder: Path, config: RetrieverConfig, digests: dict[str, str]) -> None:
     """Replace config.json in one step, with its digest. The network may not change: its weights say what it is."""
-    target = (folder / CONFIG).resolve()
-    _settle(target.parent)
-    replace_text(target, _config_text(config, digests))
+    home = _home(folder)
+    _settle(home)
+    replace_text(home / CONFIG, _config_text(config, digests))
+
+
+def _home(folder: Path) -> Path:
+    """The folder that holds the files themselves: a training run's has links into its checkpoint."""
+    return (folder / CONFIG).resolve().parent
 
 
 def _config_text(config: RetrieverConfig, digests: dict[str, str]) -> str:

@@ -1,7 +1,5 @@
 """From pixels and samples to what the trunks expect. A change here changes tokens, so it is part of the fingerprint."""
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
@@ -19,12 +17,6 @@ def normalise_frames(frames: Tensor, mean: tuple[float, ...], std: tuple[float, 
     offset = torch.tensor(mean, dtype=torch.float32, device=frames.device).view(shape)
     spread = torch.tensor(std, dtype=torch.float32, device=frames.device).view(shape)
     return (frames.float() / 255.0 - offset) / spread
-
-
-@lru_cache
-def fbank_frames(samples: int) -> int:
-    """Number of 25 ms windows, 10 ms apart, in `samples` at 16 kHz (edges snipped)."""
-    return 0 if samples < 400 else 1 + (samples - 400) // 160
 
 
 def log_mel(waveform: Tensor, mel_bins: int) -> Tensor:

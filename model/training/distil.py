@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.cachedir import cache_dir
-from model.checkpoint import CONFIG
 from model.config import RetrieverConfig
 from model.data.items import items_digest
 from model.data.manifest import Item, load_manifest
@@ -112,7 +111,7 @@ def distil(request: Request, progress: Progress) -> dict[str, Any]:
         before = holds_first(pupil, listing, held_out)
         teach(pupil, listing, lessons, request.steps, request.seed, progress)
         after = holds_first(pupil, listing, held_out)
-    taught.save_pretrained((request.checkpoint / CONFIG).resolve().parent)  # a run's folder links to its checkpoint
+    taught.save_pretrained(request.checkpoint)
     return {
         "checkpoint": str(request.checkpoint),
         "queries": len(queries),

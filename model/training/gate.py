@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.checkpoint import CONFIG
 from model.config import ConfidenceConfig
 from model.data.manifest import Item, load_manifest, normalised
 from model.evaluation.logistic import logistic
@@ -67,7 +66,7 @@ def teach_gate(request: Request, progress: Progress) -> dict[str, Any]:
     with torch.no_grad():
         gate.linear.weight.copy_(torch.tensor([weights]))
         gate.linear.bias.fill_(bias)
-    retriever.save_pretrained((request.checkpoint / CONFIG).resolve().parent)  # a run's folder links to its checkpoint
+    retriever.save_pretrained(request.checkpoint)
     told = {
         kind: round(100.0 * float(right[~teaches & chosen].mean()), 1)
         for kind, chosen in (("sounds", names), ("others", ~names))

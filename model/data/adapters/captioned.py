@@ -14,9 +14,9 @@ from model.data.adapters.common import (
     first,
     names_in,
     read_json,
-    share,
 )
 from model.data.manifest import IMAGE_SUFFIXES
+from model.data.splits import share_of
 
 
 def _line(file: str, texts: list[str], split: str, group: str, license_name: str, **more: Any) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _msrvtt_split(name: str, test: dict[str, str], train: set[str]) -> str:
         return "test"
     if name not in train:
         return "unused"
-    return "val" if share(name) < 0.02 else "train"
+    return "val" if share_of(name) < 0.02 else "train"
 
 
 MSVD_LISTS = {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.txt"}
@@ -165,7 +165,7 @@ def _flickr8k(folder: Path) -> Lines:
     for name, captions in texts.items():
         file = media.get(name)
         if file is not None:
-            by_share = "test" if share(name) < 0.125 else "val" if share(name) < 0.25 else "train"
+            by_share = "test" if share_of(name) < 0.125 else "val" if share_of(name) < 0.25 else "train"
             split = listed.get(name, "unused") if listed else by_share
             yield _line(file, captions, split, "flickr8k", "non-commercial research and education", has_audio=False)
 

@@ -1,6 +1,5 @@
-"""What the adapters share: the media that is there, stable splits, and one kind of error."""
+"""What the adapters share: the media that is there, and one kind of error."""
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -60,15 +59,6 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as err:
         raise LayoutError(f"{path} is not JSON: {err}.", "Fetch the annotations again.") from err
-
-
-def share(key: str) -> float:
-    """A number in [0, 1) that depends on `key` alone: splits made with it never move."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big") / 2**48
-
-
-def held_out(key: str, part: float) -> bool:
-    return share(key) < part
 
 
 def collect(pairs: Iterator[tuple[str, str]]) -> dict[str, list[str]]:

@@ -4,7 +4,8 @@ import csv
 import re
 from pathlib import Path
 
-from model.data.adapters.common import Adapter, Lines, Media, first, held_out, read_json
+from model.data.adapters.common import Adapter, Lines, Media, first, read_json
+from model.data.splits import share_of
 
 LSMDC_FILES = {
     "train": "lsmdc16_annos_training*.csv",
@@ -65,7 +66,7 @@ def _youcook2(folder: Path) -> Lines:
         file = media.get(name)
         if file is None:
             continue
-        split = "test" if video["subset"] == "validation" else "val" if held_out(name, 0.05) else "train"
+        split = "test" if video["subset"] == "validation" else "val" if share_of(name) < 0.05 else "train"
         for step in video["annotations"]:
             start_s, end_s = map(float, step["segment"])
             if end_s > start_s:

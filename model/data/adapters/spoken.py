@@ -10,8 +10,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from model.data.adapters.common import Adapter, LayoutError, Lines, first, held_out, share
+from model.data.adapters.common import Adapter, LayoutError, Lines, first
 from model.data.manifest import normalised
+from model.data.splits import share_of
 
 PROMPT = re.compile(r"^(?P<text>[^;].*?)\s*\((?P<sentence>\w+)\)\s*$")
 SHARED = ("sa1", "sa2")  # read by every speaker
@@ -57,7 +58,7 @@ def _split_of_groups(group_of: dict[str, str]) -> dict[str, str]:
     for group in group_of.values():
         members[group] += 1
     total, taken, splits = len(group_of), 0, {}
-    for group in sorted(members, key=share):
+    for group in sorted(members, key=share_of):
         splits[group] = "test" if taken < 0.2 * total else "val" if taken < 0.3 * total else "train"
         taken += members[group]
     return splits
@@ -131,7 +132,7 @@ def _timit_line(folder: Path, root: Path, text_file: Path) -> dict[str, Any] | N
     if sound is None or len(words) < 3:
         return None
     speaker, part = text_file.parent.name.lower(), text_file.relative_to(root).parts[0].lower()
-    split = "test" if part == "test" else "val" if held_out(speaker, 0.1) else "train"
+    split = "test" if part == "test" else "val" if share_of(speaker) < 0.1 else "train"
     text = words[2].strip()
     return {
         "file": sound.relative_to(folder).as_posix(),

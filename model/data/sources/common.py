@@ -3,7 +3,6 @@
 A source lists its clips first and decodes them one by one, so that splits are known before and memory stays small.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.manifest import normalised, write_manifest
+from model.data.splits import share_of
 from model.data.synthesis.writer import FORMATS, write_audio
 from model.errors import HtavError
 from model.media import SAMPLE_RATE
@@ -128,11 +128,6 @@ def assign_splits(clips: Sequence[Clip]) -> dict[str, str]:
 def sentence_split(text: str) -> str:
     """The split of a sentence, wherever it is said."""
     return "val" if share_of(normalised(text)) < VAL_SHARE else "train"
-
-
-def share_of(text: str) -> float:
-    """A number in [0, 1) that is the same in every run."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
 
 
 def _count(report: Report, line: Mapping[str, Any]) -> None:

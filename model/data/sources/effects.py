@@ -18,10 +18,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.sources.common import Clip, Report, SourceError, share_of, write_clips
+from model.data.sources.common import Clip, Report, SourceError, write_clips
 from model.data.sources.effects_table import PACKAGES, TEXTS
 from model.data.sources.packages import unpacked
 from model.data.sources.sound import decode
+from model.data.splits import share_of
 from model.data.synthesis.noise import level
 from model.media import SAMPLE_RATE
 from model.progress import Count
