@@ -27,7 +27,7 @@ from starlette.concurrency import run_in_threadpool
 from app.problems import BadRequest, BodyTooLarge, RequestTimeout, Unprocessable
 from app.schemas import UploadAccepted
 from indexer import jobs
-from indexer.catalog import Catalog, VideoState, VideoUri, media_root, video_id
+from indexer.catalog import Catalog, MediaRoot, Video, VideoState, VideoUri, media_root
 from indexer.config import IndexSettings
 from indexer.feed import content_hash
 from indexer.library import video_of
@@ -223,24 +223,27 @@ def accept(received: Received, settings: IndexSettings, catalog: Catalog) -> Upl
     """Keep a complete upload, make the video known, and queue the job that indexes it."""
     try:
         digest = content_hash(received.path)
-        identity = video_id(digest)
-        target = keep(received, settings.uploads_dir / identity)
+        with catalog.transaction() as session:
+            root = media_root(session, settings.uploads_dir)
+            video = video_of(session, digest, title=received.title or Path(received.name).stem)
+            # Once the video is ours: a purge of this instant may still remove the copy that is there.
+            target = keep(received, settings.uploads_dir / video.id)
+            _know(video, root, target)
+            if received.title:
+                video.title = received.title
+            job_id = jobs.enqueue(session, [target.resolve()], kind="index", options={"retry": True})
+            return UploadAccepted(job_id=job_id, video_id=UUID(video.id))
     finally:
         _discard(received.file, received.path)
-    status = target.stat()
-    with catalog.transaction() as session:
-        root = media_root(session, settings.uploads_dir)
-        relative = stored_name(target.resolve().relative_to(root.path).as_posix())
-        video = video_of(session, digest, title=received.title or Path(received.name).stem)
-        if received.title:
-            video.title = received.title
-        if video.state is VideoState.DELETED:  # sending it again asks for it, and what waits may be deleted
-            video.state, video.deleted_at = VideoState.QUEUED, None
-        if not any((uri.root_id, uri.path) == (root.id, relative) for uri in video.uris):
-            row = VideoUri(root_id=root.id, path=relative, size=status.st_size, mtime_ns=status.st_mtime_ns)
-            video.uris.append(row)
-        job_id = jobs.enqueue(session, [target.resolve()], kind="index", options={"retry": True})
-    return UploadAccepted(job_id=job_id, video_id=UUID(identity))
+
+
+def _know(video: Video, root: MediaRoot, path: Path) -> None:
+    """The copy is a file of the video's, which is there again if it was deleted."""
+    relative, status = stored_name(path.resolve().relative_to(root.path).as_posix()), path.stat()
+    if video.state is VideoState.DELETED:  # sending it again asks for it, and what waits may be deleted
+        video.state, video.deleted_at = VideoState.QUEUED, None
+    if not any((uri.root_id, uri.path) == (root.id, relative) for uri in video.uris):
+        video.uris.append(VideoUri(root_id=root.id, path=relative, size=status.st_size, mtime_ns=status.st_mtime_ns))
 
 
 def keep(received: Received, folder: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import event, select
 
+from app import uploads
 from indexer.catalog import Catalog, MediaRoot, Video, VideoUri, media_root
 from indexer.feed import content_hash
 from indexer.library import Library as IndexedLibrary
@@ -98,6 +99,26 @@ def test_an_upload_of_what_the_worker_meets_in_this_instant(empty: Served, meet:
     with empty.service.catalog.session() as session:
         video = session.scalars(select(Video)).one()
         assert {uri.file_path for uri in video.uris} == {path, *kept_files(empty)}
+
+
+def test_an_upload_of_what_is_purged_in_this_instant(empty: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The purge comes before, and the upload's copy is kept, or after, and nothing claims a copy that is gone."""
+    address = f"/v1/videos/{upload(empty, 'a.mp4', b'same').json()['video_id']}?purge=true"
+    purges: list[Future[httpx.Response]] = []
+    plain = uploads.keep
+
+    def keep(*given: Any) -> Path:
+        kept = plain(*given)
+        purges.append(pool.submit(empty.client.delete, address))
+        with empty.service.catalog.session() as session:
+            until_it_waits(session, purges[0])
+        return kept
+
+    monkeypatch.setattr(uploads, "keep", keep)
+    with ThreadPoolExecutor() as pool:
+        assert upload(empty, "b.mp4", b"same").status_code == 202
+    assert purges[0].result().status_code == 204
+    assert known_files(empty) == kept_files(empty) == set()
 
 
 def test_one_tag_given_twice_in_one_instant(empty: Served) -> None:
