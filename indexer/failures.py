@@ -118,14 +118,13 @@ def is_settled(state: VideoState) -> bool:
 
 
 def _row(session: Session, root_id: int, path: str, size: int | None, mtime_ns: int | None) -> FileFailure:
-    """The file's row; a new one if the file is new or has changed."""
-    known = find(session, root_id, path)
-    if known is not None and _changed(known, size, mtime_ns):
-        session.delete(known)
-        session.flush()
+    """The file's row, nobody else's to change in this transaction; as if new where the file has changed."""
     new = FileFailure(root_id=root_id, path=path, attempts=0, deaths=0)
     locked = _of(root_id, path).with_for_update(of=FileFailure).execution_options(populate_existing=True)
     row = found_or_added(session, locked, new)
+    if _changed(row, size, mtime_ns):
+        row.attempts = row.deaths = 0
+        row.video_id, row.code, row.message = None, None, ""
     if size is not None:
         row.size, row.mtime_ns = size, mtime_ns
     return row
