@@ -6,6 +6,7 @@ A search runs on exactly one snapshot. `Searcher` is the `Work` of the engine; t
 Each stage says what it took. Nothing here reads a title, a tag or a path to score: pictures and sound alone do.
 """
 
+import math
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -64,6 +65,11 @@ class Scored:
     video: float
     audio: float
     mean: float  # what confidence is made of
+
+    @property
+    def has_what_counts(self) -> bool:
+        """A clip with nothing of what was asked for is no answer: its 0 would pass those that do not fit."""
+        return not (math.isnan(self.video) and math.isnan(self.audio))
 
 
 @dataclass
@@ -146,7 +152,7 @@ class _Answer:
             token_sets = self.snapshot.fetch([clip.clip_id for clip in clips])
         with self.stages.measure("rerank"):
             scored = self._rerank(clips, token_sets)
-        ranked = group(scored)
+        ranked = group([clip for clip in scored if clip.has_what_counts])
         floor = BANDS.index(self.request.min_confidence)
         bands = self._bands([clips[0].mean for clips in ranked])
         judged = [(clips, band) for clips, band in zip(ranked, bands, strict=True) if BANDS.index(band) >= floor]
