@@ -151,7 +151,8 @@ class TextEncoder(nn.Module):
         return x
 
     def forward(self, texts: list[str]) -> TextEncoding:
-        texts = [plain(text) for text in texts]
+        counted = [self.without_signs(plain(text)) for text in texts]
+        texts = [text for text, _ in counted]
         encodings = self.tokenizer.encode_batch(texts)
         device = self.embeddings.word_embeddings.weight.device
         ids = torch.tensor([encoding.ids for encoding in encodings], device=device)
@@ -166,8 +167,9 @@ class TextEncoder(nn.Module):
         tokens, mask = nodes[:, 1:], (present & ~special)[:, 1:]
         n = max(int(mask.sum(dim=1).max()), 1)
         tokens, mask = tokens[:, :n], mask[:, :n]
+        words = self.words(texts, encodings, [left_out for _, left_out in counted])
         spelling = [spelled_tokens(*both) for both in zip(texts, encodings, strict=True)]
-        return TextEncoding(tokens, mask, self.pool(tokens, mask), gist, *self.words(texts, encodings), spelling)
+        return TextEncoding(tokens, mask, self.pool(tokens, mask), gist, *words, spelling)
 
     def pool(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """The query vector t [B, d]: an attention-weighted mean of the tokens."""
@@ -176,19 +178,38 @@ class TextEncoder(nn.Module):
         pooled: Tensor = self.pool_out((weights.unsqueeze(-1) * tokens).sum(dim=1))
         return pooled
 
-    def words(self, texts: list[str], encodings: list[Encoding]) -> tuple[list[list[str]], list[list[str]], list[bool]]:
+    def without_signs(self, text: str) -> tuple[str, list[str]]:
+        """A text without what is neither in the vocabulary nor has letters that could be heard, and that: an emoji or
+        a word of another script would only blur the others."""
+        left_out: list[str] = []
+        while True:  # what is left out makes room for words that were beyond the longest query
+            encoding = self.tokenizer.encode(text)
+            spans = [encoding.offsets[place] for place, word in enumerate(encoding.ids) if word == self.unknown_id]
+            signs = [(start, end) for start, end in spans if end > start and not letters_of(text[start:end])]
+            if not signs:
+                return text, left_out
+            left_out += [text[start:end] for start, end in signs]
+            for start, end in reversed(signs):
+                text = f"{text[:start]} {text[end:]}"
+            text = plain(text)
+
+    def words(
+        self, texts: list[str], encodings: list[Encoding], left_out: list[list[str]]
+    ) -> tuple[list[list[str]], list[list[str]], list[bool]]:
         """Each query's tokens as written; what did not count; and whether any token can be understood.
 
-        Tokens that are not in the vocabulary do not count, nor do words after the last token that a query may have.
+        What was `left_out` does not count, nor do words after the last token that a query may have; of other words that
+        are not in the vocabulary letters alone count.
         """
         words, unknown, understood = [], [], []
-        for text, encoding in zip(texts, encodings, strict=True):
+        for text, encoding, signs in zip(texts, encodings, left_out, strict=True):
             real = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
             written = [text[slice(*encoding.offsets[place])] for place in real]
             known = [encoding.ids[place] != self.unknown_id for place in real]
             cut_off = text[max(end for _, end in encoding.offsets) :].split() if encoding.overflowing else []
             words.append(written)
-            unknown.append([word for word, is_known in zip(written, known, strict=True) if not is_known] + cut_off)
+            strange = [word for word, is_known in zip(written, known, strict=True) if not is_known]
+            unknown.append(signs + strange + cut_off)
             understood.append(
                 any(ok and any(c.isalnum() for c in word) for word, ok in zip(written, known, strict=True))
             )
@@ -216,13 +237,18 @@ def character_spans(texts: list[str], encodings: list[Encoding]) -> tuple[Tensor
     return ids, spans
 
 
+def letters_of(word: str) -> tuple[int, ...]:
+    """The letters of a word as they are heard; none of a sign, or of another script."""
+    return tuple(place for place in spelled(word) if place > SPACE)
+
+
 def spelled_tokens(text: str, encoding: Encoding) -> list[SpelledToken]:
     """The letters of each token that is no special one; a piece goes on with the word where no space is between."""
     places = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
     spans = [encoding.offsets[place] for place in places]
     before = [0, *(end for _, end in spans)]
     return [
-        SpelledToken(tuple(place for place in spelled(text[start:end]) if place > SPACE), 0 < start == last)
+        SpelledToken(letters_of(text[start:end]), 0 < start == last)
         for (start, end), last in zip(spans, before, strict=False)
     ]
 

@@ -133,6 +133,17 @@ def test_words_unknown_words_and_understanding() -> None:
     assert found.mask.sum(dim=1).tolist() == [len(words) for words in found.words]
 
 
+@pytest.mark.parametrize("text", ["a red dog 😂", "犬 a red dog", "a red 日本 dog ✨✨"])
+def test_a_sign_changes_nothing_but_is_named(text: str) -> None:
+    """Nor does it take the place of a word."""
+    asked, alone = tiny().encode_text([text]), tiny().encode_text(["a red dog"])
+    assert asked.words == alone.words and asked.unknown[0]
+    for part in ("tokens", "pooled", "gist"):
+        torch.testing.assert_close(getattr(asked, part), getattr(alone, part))
+    longest = tiny().text.config.max_tokens - 2
+    assert tiny().encode_text(["😂 " * longest + "dog"]).words == [["dog"]]
+
+
 def test_words_beyond_the_longest_query_are_named() -> None:
     longest = tiny().text.config.max_tokens - 2  # [CLS] and [SEP] have a place too
     found = tiny().encode_text(["dog " * longest, "dog " * longest + "a red cat"])
