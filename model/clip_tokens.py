@@ -19,14 +19,15 @@ class ClipTokens:
     chance: Tensor  # [C] what words cost that are not said (`model.chance`), NaN where that is not known
     glance: Tensor  # [C, d] what the pictures show as a whole (`ClipGlance`), of length 1; 0 where that is not known
     silent: Tensor  # [C] whether it has no sound; of none where sound does not count
+    lasting: Tensor  # [C] for what part of its pictures' time its sound goes on, in (0, 1]
 
     def __len__(self) -> int:
         return self.video.shape[0]
 
     def audio_places(self) -> Tensor:
-        """[C, A] place in time of each sound token, in (0, 1) of the clip's sound where it is valid."""
+        """[C, A] place in time of each sound token, in (0, 1) of the clip where it is valid."""
         sounds = self.audio_mask.sum(dim=1, keepdim=True).clamp(min=1)
-        return (torch.arange(self.audio.shape[1], device=sounds.device) + 0.5) / sounds
+        return (torch.arange(self.audio.shape[1], device=sounds.device) + 0.5) / sounds * self.lasting[:, None]
 
     def to(self, device: torch.device) -> "ClipTokens":
         return ClipTokens(*(getattr(self, field.name).to(device) for field in fields(self)))

@@ -13,6 +13,8 @@ from model.clip_tokens import ClipTokens
 from model.tokens import TokenSet, dequantise, quantise
 from model.video import VideoEncoder
 
+SPARE = 2.0  # sound tokens that a clip's sound may lack and still go on to its end
+
 
 @dataclass(frozen=True, eq=False)
 class ClipInput:
@@ -86,7 +88,7 @@ def collate(token_sets: list[TokenSet], cells: int, width: int) -> ClipTokens:
     video, audio = np.zeros((C, V, width), np.float32), np.zeros((C, A, width), np.float32)
     levels, places = np.zeros((C, V), np.int64), np.zeros((C, V), np.float32)
     video_mask, audio_mask = np.zeros((C, V), bool), np.zeros((C, A), bool)
-    glance = np.zeros((C, width), np.float32)
+    glance, lasting = np.zeros((C, width), np.float32), np.ones(C, np.float32)
     for row, item in enumerate(token_sets):
         v, a = len(item.video), len(item.audio)
         if v:
@@ -99,9 +101,20 @@ def collate(token_sets: list[TokenSet], cells: int, width: int) -> ClipTokens:
         if a:
             audio[row, :a] = dequantise(item.audio, item.audio_scale)
             audio_mask[row, :a] = True
+            lasting[row] = sound_lasts(item)
     chance = np.array([item.chance if len(item.audio) else 0.0 for item in token_sets], np.float32)
-    arrays = (video, video_mask, levels, places, audio, audio_mask, chance, glance, ~audio_mask.any(axis=1))
+    arrays = (video, video_mask, levels, places, audio, audio_mask, chance, glance, ~audio_mask.any(axis=1), lasting)
     return ClipTokens(*(torch.from_numpy(array) for array in arrays))
+
+
+def sound_lasts(item: TokenSet) -> float:
+    """For what part of a clip's pictures its sound goes on, in (0, 1]: 1 where it is a token or two short of them."""
+    times = np.unique(item.video_times)
+    if len(times) < 2 or len(item.audio) < 2:
+        return 1.0
+    pictures = (times[-1] - times[0]) + (times[-1] - times[-2])  # from centre to centre; the last step may be shorter
+    tokens = float(pictures / (item.audio_times[1] - item.audio_times[0]))
+    return len(item.audio) / max(len(item.audio), tokens - SPARE)
 
 
 def step_places(tokens: int, cells: int) -> NDArray[np.float32]:

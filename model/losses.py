@@ -199,10 +199,9 @@ def encode_batch(
         levels = encoded.levels.expand(C, -1)
         glance = glance if encoded.glance is None else encoded.glance
         places = ((encoded.steps + 0.5) / (encoded.steps.max() + 1)).expand(C, -1)
-    unknown = torch.full((C,), torch.nan, device=device)
-    clips = ClipTokens(
-        video, video_mask, levels, places, torch.zeros(C, 1, width, device=device), empty, unknown, glance, ~empty[:, 0]
-    )
+    unknown, deaf = torch.full((C,), torch.nan, device=device), torch.zeros(C, 1, width, device=device)
+    silent, lasting = ~empty[:, 0], torch.ones(C, device=device)  # what training composes has sound to its end
+    clips = ClipTokens(video, video_mask, levels, places, deaf, empty, unknown, glance, silent, lasting)
     if batch.waveforms is None:
         return clips, None
     sound: AudioTokens = retriever.audio(batch.waveforms)

@@ -23,13 +23,13 @@ EVIDENCE: Final = 8.0  # of the cosines of pictures and sound, for which of them
 SHARE: Final = 0.4  # how far order leads a score; these were chosen on val (docs/training-log.md)
 MOST_EVENTS: Final = 5  # of a query; each is encoded and asked by itself
 
-_FIRST = re.compile(r"^(?:at )?first(?:ly)?(?:, | )(?!aid\b)", re.IGNORECASE)
+_FIRST = re.compile(r"^(?:at )?first(?:ly)?(?:, | )(?!(?:aid|lady)\b)", re.IGNORECASE)
 _THEN = re.compile(
     r"(?:[,;.] (?:and )?(?:(?:then|after that|afterwards|followed by|finally)\b,? )+"
     r"| and (?<!\bnow and )(?:(?:then|after that|afterwards|followed by|finally)\b,? )+"
     r"| (?<!\bis )(?<!\bare )(?<!\bwas )(?<!\bwere )(?<!\bbeing )(?<!\bbeen )(?<!\bbe )followed by "
-    r"| (?<!\bnow and )(?<!\bjust )(?<!\beven )(?<!\bback )(?<!\bwho )(?<!\bthat )(?<!\bwhich )"
-    r"(?<!\bsince )(?<!\buntil )(?<!\bby )then )",
+    r"| (?<!\band )(?<!\bjust )(?<!\beven )(?<!\bback )(?<!\bwho )(?<!\bthat )(?<!\bwhich )"
+    r"(?<!\bsince )(?<!\buntil )(?<!\bby )(?<!\bfrom )(?<!\bbefore )(?<!\bthe )then )",
     re.IGNORECASE,
 )
 _AFTER = re.compile(r"^after ((?!all\b|that\b|this\b|a while\b)[^,]+ [^,]+), (?:then )?(.+)$", re.IGNORECASE)

@@ -67,13 +67,13 @@ def fresh_tiny() -> Retriever:
 
 
 def token_set(seed: int, steps: int = 4, sounds: int = 9, width: int = WIDTH, cells: int = CELLS) -> TokenSet:
-    """A clip of `steps` video time steps and `sounds` audio tokens; 0 leaves the modality out."""
+    """A clip of `steps` seconds and `sounds` audio tokens over all of them; 0 leaves the modality out."""
     rng = np.random.default_rng(seed)
     video = rng.standard_normal((steps * cells, width)).astype(np.float32)
     audio = rng.standard_normal((sounds, width)).astype(np.float32)
     times = np.repeat(np.arange(steps, dtype=np.float32) + 0.5, cells)
     levels = np.tile(np.array([0, 1, 1, 1, 1, 2], np.uint8)[:cells], steps)
-    sound_times = (np.arange(sounds, dtype=np.float32) + 0.5) / 12.5
+    sound_times = (np.arange(sounds, dtype=np.float32) + 0.5) * (steps / max(sounds, 1) if steps else 1 / 12.5)
     glance = rng.standard_normal(width if steps else 0)
     glance = (glance / max(np.linalg.norm(glance), 1e-9)).astype(np.float16)
     return TokenSet(*quantise(video), times, levels, *quantise(audio), sound_times, glance=glance)

@@ -55,6 +55,7 @@ def padded(clips: ClipTokens, video: int, audio: int) -> ClipTokens:
         clips.chance,
         clips.glance,
         clips.silent,
+        clips.lasting,
     )
 
 

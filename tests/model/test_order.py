@@ -37,6 +37,11 @@ FIRST, SECOND, THIRD = "a red dog", "the green car", "a cat"
         ("first aid is given", []),
         ("a dog then " * 5 + "a cat", []),
         ("now and then a dog barks", []),
+        ("a dog runs from then on", []),
+        ("the then president speaks", []),
+        ("before then a man walks", []),
+        ("and then there were none", []),
+        ("First lady Michelle Obama then waves", ["First lady Michelle Obama", "waves"]),
         ("first a dog", []),
         ("first aid then", []),
         ("the man says: first open the box, then close it", []),
@@ -101,17 +106,32 @@ def test_of_three_events_each_must_follow_the_one_before() -> None:
     assert right > 0 > max(swapped, reverse)
 
 
-def test_what_is_seen_may_come_before_what_is_heard() -> None:
-    silence = "?"  # whose words look for nothing that the others do
+def told_apart(clip: TokenSet, *texts: str) -> list[float]:
+    """How far each of the texts is in order, where pictures and sound are compared as they are."""
     retriever = fresh_tiny()
-    clip = shows(retriever, [FIRST, silence], [silence, SECOND])
     with torch.no_grad():
         for one in (retriever.coarse.video_pool, retriever.coarse.audio_pool):
             one.score.weight.zero_()
             one.out.weight.copy_(torch.eye(WIDTH))
-        text = retriever.encode_text([f"{FIRST}, then {SECOND}", f"{SECOND}, then {FIRST}"])
-        both = event_order(retriever.fusion, retriever.coarse, text, collate([clip], CELLS, WIDTH)).both[:, 0]
-    assert both[0] > 0 > both[1]
+        text = retriever.encode_text(list(texts))
+        found = event_order(retriever.fusion, retriever.coarse, text, collate([clip], CELLS, WIDTH))
+    return [float(score) for score in found.both[:, 0]]
+
+
+SILENCE = "?"  # whose words look for nothing that the others do
+
+
+def test_what_is_seen_may_come_before_what_is_heard() -> None:
+    clip = shows(fresh_tiny(), [FIRST, SILENCE], [SILENCE, SECOND])
+    right, reverse = told_apart(clip, f"{FIRST}, then {SECOND}", f"{SECOND}, then {FIRST}")
+    assert right > 0 > reverse
+
+
+def test_the_end_of_a_sound_that_ends_early_comes_before_what_is_seen_then() -> None:
+    whole = shows(fresh_tiny(), [SILENCE, FIRST], [SILENCE, SECOND])
+    short = replace(whole, audio_times=whole.audio_times / 4)
+    (together,), (apart,) = (told_apart(clip, f"{SECOND}, then {FIRST}") for clip in (whole, short))
+    assert apart > together + 0.02 and apart > 0
 
 
 @pytest.mark.parametrize("text", ["\u200b, then a red dog", "a red dog, then 犬", "a red dog, then ?!"])

@@ -100,7 +100,8 @@ def test_the_shortlist_is_an_inner_product() -> None:
     assert vectors.dtype == queries.dtype == np.float32
     lengths = np.linalg.norm(vectors.reshape(4, 3, WIDTH), axis=2)
     np.testing.assert_allclose(lengths, [[1, 1, 1], [1, 1, 1], [0, 1, 1], [1, 0, 1]], atol=1e-5)
-    assert float(np.abs(queries @ vectors.T).max()) <= 1.0 + 1e-5
+    for modality in ("video", "audio"):  # what the shortlist adds for both has no bound
+        assert float(np.abs(tiny().coarse_query(text, (modality,)) @ vectors.T).max()) <= 1.0 + 1e-5
     only = tiny().coarse_query(text, ("audio",)).reshape(3, 3, WIDTH)
     assert np.abs(only[:, [0, 2]]).sum() == 0.0
 
@@ -180,6 +181,15 @@ def test_collate_masks_what_is_missing() -> None:
     np.testing.assert_allclose(batch.video_places[0].unique(), [0.125, 0.375, 0.625, 0.875])
     assert len(batch.only(("audio",))) == 3 and not bool(batch.only(("audio",)).video_mask.any())
     assert len(collate([], CELLS, WIDTH)) == 0
+
+
+@pytest.mark.parametrize(("steps", "sounds", "last"), [(4, 48, 0.99), (4, 25, 0.5), (3, 12, 0.3), (1, 9, 0.94)])
+def test_a_sounds_place_is_one_of_the_clip(steps: int, sounds: int, last: float) -> None:
+    """Of a sound that ends before the pictures; one that lacks a token or two goes on to the end."""
+    item = token_set(1, steps, sounds)
+    item = dataclasses.replace(item, audio_times=(np.arange(sounds, dtype=np.float32) + 0.5) / 12.5)
+    places = collate([item], CELLS, WIDTH).audio_places()[0]
+    assert float(places[-1]) == pytest.approx(last, abs=0.03) and bool((places.diff() > 0).all())
 
 
 @pytest.mark.parametrize(
