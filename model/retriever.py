@@ -27,6 +27,7 @@ from model.text import TextEncoder, TextEncoding, load_tokenizer
 from model.tokens import TokenSet
 
 Float32 = NDArray[np.float32]
+SCORING_VERSION = 2  # raise it when the same weights score otherwise: scores and figures are kept
 BOTH = ("video", "audio")
 SAID = 0.1  # lifted by more than this, a clip is found by what is said in it
 
@@ -148,7 +149,7 @@ class Retriever(nn.Module, ModelHubMixin):
 
     @torch.inference_mode()
     def encode_text(self, texts: list[str]) -> TextEncoding:
-        """Encode B queries, and as queries of their own the events that they tell in order (see TextEncoding)."""
+        """Encode B queries, one or more, and as queries of their own the events that they tell in order."""
         encoding: TextEncoding = self.text(texts)
         return replace(encoding, events=[self._events(text) for text in texts])
 

@@ -112,12 +112,12 @@ def calibrate(
     halves = found.of(order[: len(order) // 2]), found.of(order[len(order) // 2 :])
     measured = report([(fit(one), other) for one, other in (halves, halves[::-1])], plot)
     bands = fit(found)
-    config, digests = checkpoint.read_config(folder)
-    checkpoint.write_config(folder, dataclasses.replace(config, confidence=bands), digests)
     told = {"bands": {name: getattr(bands, name) for name in BANDS}, **measured}
     if nothing is not None:
         values = nothing_found(retriever, bands, data[0], split, texts, progress)
         told |= {"nothing_queries": len(texts), "nothing_called_none_percent": _percent(values < bands.low)}
+    config, digests = checkpoint.read_config(folder)
+    checkpoint.write_config(folder, dataclasses.replace(config, confidence=bands), digests)
     return told | {"failed": [dataclasses.asdict(failure) for failure in failed]}
 
 
@@ -184,9 +184,14 @@ def ranking(scores: QueryScores, item_of: NDArray[np.int64]) -> tuple[NDArray[np
 def nothing_found(
     retriever: Retriever, bands: ConfidenceConfig, data: Path, split: str, texts: Sequence[str], progress: Progress
 ) -> Scores:
-    """The evidence for the first result of each text [Q] among the items of `data`."""
+    """The evidence for the first result of each text [Q] among the items of `data`.
+
+    Raises EvaluationError where none of them can be read.
+    """
     items = load_manifest(data, split)
     encoded = encode_gallery(items, retriever, cache_dir("evaluation"), progress)
+    if not encoded.clips:
+        raise EvaluationError(f"nothing of {data} can be read.", "Name a folder first in which to look for nothing.")
     asked = [Query(text, (), frozenset(), frozenset()) for text in texts]
     by_clip = score_queries(retriever, asked, encoded, [np.arange(len(encoded.clips))] * len(asked), progress)
     vectors = retriever.encode_text(list(texts)).pooled.double().numpy()

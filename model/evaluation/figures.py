@@ -17,10 +17,11 @@ from model.durable import replace_text
 from model.evaluation.evaluate import Request, Shortlister, evaluate
 from model.evaluation.testsets.build import SETS, USUAL, Given
 from model.progress import Progress, silent
-from model.retriever import Retriever
+from model.retriever import SCORING_VERSION, Retriever
 
 REPORT = "figures"
 DIGEST = "data_sha256"
+SCORING = "scoring"  # the version of what the weights do not say
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,9 @@ def run_rows(
     shortlister: Shortlister | None = None,
     progress: Callable[[str], Progress] = lambda _row: silent,
 ) -> dict[str, Any]:
-    """Run the rows and write the report after each; what it has of this checkpoint and of these data is not run again.
+    """Run the rows and write the report after each.
 
+    What it has of this checkpoint, of these data and of this way to score is not run again.
     The row of a large set that is no longer there stays.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -138,10 +140,11 @@ def run_rows(
             continue
         command, (folder, split) = command_of(row), places.of(row.test_set)
         data = items_digest(load_manifest(folder, split))  # the command itself does not say which data
-        if done.get(command, {}).get(DIGEST) != data:
+        made_from = {DIGEST: data, SCORING: SCORING_VERSION}
+        if not made_from.items() <= done.get(command, {}).items():
             options: dict[str, Any] = {"gallery": "split", **row.options}
             document = evaluate(Request(folder, split, **options), retriever, shortlister, progress(command))
-            done[command] = {name: found for name, found in document.items() if name != "data"} | {DIGEST: data}
+            done[command] = {name: found for name, found in document.items() if name != "data"} | made_from
             replace_text(path, json.dumps(report, indent=1) + "\n")
     (out / f"{REPORT}.md").write_text(markdown(rows, report), encoding="utf-8")
     return report

@@ -31,7 +31,7 @@ from model.evaluation.queries import Query, gather_queries
 from model.listing import Listing, told
 from model.memory import keep_freed_memory
 from model.progress import Progress
-from model.retriever import Retriever
+from model.retriever import SCORING_VERSION, Retriever
 from model.training.devices import computing_on
 from model.training.options import TrainingError
 from model.training.schedule import factor
@@ -43,7 +43,6 @@ SHORT: Final = 0.01  # of the clips are a shortlist there: as sharp as 100 of 10
 SHARPNESS: Final = 50.0  # of the scores' softmax: a few clips have most of it
 FIRST: Final = 8  # of each query's best clips are in each step
 QUERIES, CLIPS, RATE, DECAY = 256, 3000, 1e-3, 0.01  # of a step
-SCORING_VERSION: Final = 1  # raise it when the same weights score otherwise: scores are kept
 SPEECH: Final = "speech"  # the kind of queries that letters answer
 
 

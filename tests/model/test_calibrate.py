@@ -162,6 +162,22 @@ def test_a_checkpoint_is_calibrated_in_its_config_alone(tmp_path: Path, monkeypa
     assert told["failed"] == []
 
 
+def test_a_folder_for_nothing_that_cannot_be_read_is_said_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTAV_CACHE_DIR", str(tmp_path / "cache"))
+    fresh_tiny().save_pretrained(tmp_path / "model")
+    before = (tmp_path / "model" / "config.json").read_bytes()
+    data = [photographs(tmp_path / "broken", 1), photographs(tmp_path / "whole", 2)]
+    for path in data[0].glob("*.jpg"):
+        path.write_bytes(b"no picture")
+    nothing = tmp_path / "nothing.txt"
+    nothing.write_text("a volcano\n")
+    with pytest.raises(EvaluationError, match="nothing of .*broken can be read"):
+        calibrate(tmp_path / "model", data, "val", 100, 0, None, nothing)
+    assert (tmp_path / "model" / "config.json").read_bytes() == before
+
+
 def test_a_calibration_says_in_a_log_how_far_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

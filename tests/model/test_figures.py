@@ -98,15 +98,16 @@ def test_rows_of_other_data_are_measured_again(
     assert other["runs"][command_of(SMALL[0])]["pool"]["items"] == 3 and len(asked) == 2
 
 
-def test_rows_that_do_not_say_of_which_data_they_are_are_measured_again(
-    retriever: Retriever, places: Places, tmp_path: Path, asked: list[Any]
+@pytest.mark.parametrize("origin", [figures.DIGEST, figures.SCORING])
+def test_rows_that_do_not_say_what_they_were_made_from_are_measured_again(
+    retriever: Retriever, places: Places, tmp_path: Path, asked: list[Any], origin: str
 ) -> None:
     """As those that earlier versions wrote."""
     path = tmp_path / "out" / "figures.json"
     first = run_rows(SMALL[:1], places, retriever, path.parent)
     kept = json.loads(path.read_text())
     for found in kept["runs"].values():
-        del found[figures.DIGEST]
+        del found[origin]
     path.write_text(json.dumps(kept))
     assert run_rows(SMALL[:1], places, retriever, path.parent) == first and len(asked) == 2
 
