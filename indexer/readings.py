@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+SHORTEST = 3  # letters of a query that are looked for: "a" is found in nine sentences of ten
 LONGEST = 64  # letters of a query that are compared: the bits of a word
 
 Rows = NDArray[np.int64]
@@ -50,7 +51,7 @@ class Readings:
     def search(self, letters: str, k: int, allow: Rows | None = None) -> Rows:
         """The at most k rows, among `allow` if given, with the fewest edits to a query's letters; none above `bar`."""
         query = letters[:LONGEST].encode("ascii")
-        if not k or not query or not len(self._letters):
+        if not k or len(query) < SHORTEST or not len(self._letters):
             return np.empty(0, np.int64)
         costs = self.edits(query)
         if allow is not None:

@@ -25,7 +25,7 @@ from model.training.batch import TrainBatch
 from model.training.options import GRID, SQUARE, TrainingError
 
 COMPOSED: Final = "composed"  # the form of a source of such films
-LONGEST_S: Final = 10.0  # of the windows of the index
+LONGEST: Final = 10 * SAMPLE_RATE  # samples, as the windows of the index
 OWN_KIND: Final = 64  # photographs of a source from which on its films are composed apart
 # How often; see where each is used. Half the frames cost half and teach as much, but those of the index must be known.
 FULL, STILL, CUT, SPOKEN, TWO_SOUNDS, BEHIND, CHANGED, IN_LARGE = 0.3, 0.5, 0.4, 0.5, 0.35, 0.5, 0.3, 0.5
@@ -67,7 +67,7 @@ class Composer:
             positives=truth(asked, clips),
             video_features=self._stacked([seen for seen, _ in clips]),
             waveforms=self._waves([heard for _, heard in clips], rng),
-            transcripts=[" ".join(heard.texts) if heard.said else None for _, heard in clips],
+            transcripts=[" ".join(heard.texts) if _is_whole(heard) and heard.said else None for _, heard in clips],
             said=[query.said for query in asked],
             seen=of_sense("seen", asked, clips),
             heard=of_sense("heard", asked, clips),
@@ -110,7 +110,7 @@ class Composer:
         """Two sentences or two sounds, or two of either in both orders."""
         first, last = self._sound(rng, spoken), self._sound(rng, spoken)
         gap = np.zeros(int(SAMPLE_RATE * rng.uniform(0.1, 0.6)), np.float32)
-        fits = not spoken or len(first.wave) + len(gap) + len(last.wave) <= LONGEST_S * SAMPLE_RATE
+        fits = not spoken or len(first.wave) + len(gap) + len(last.wave) <= LONGEST
         if rng.random() < TWO_SOUNDS and first.keys != last.keys and fits:
             return _after(first, last, gap), _after(last, first, gap)
         return self._with_background(first, rng), self._with_background(last, rng)
@@ -145,11 +145,15 @@ class Composer:
 
     @staticmethod
     def _waves(sounds: Sequence[Part], rng: np.random.Generator) -> list[Tensor]:
-        longest = int(LONGEST_S * SAMPLE_RATE)
-        waves = [part.wave[:longest] for part in sounds]
+        waves = [part.wave[:LONGEST] for part in sounds]
         voices = [wave for part, wave in zip(sounds, waves, strict=True) if part.said and len(wave)]
         changed = [augment.sound(wave, rng, voices) for wave in waves]
         return [torch.from_numpy(np.ascontiguousarray(wave, np.float32)) for wave in changed]
+
+
+def _is_whole(sound: Part) -> bool:
+    """Whether all of it is heard: what is cut off is not asked for letter by letter."""
+    return len(sound.wave) <= LONGEST
 
 
 def composed(sources: Sequence[Source], share: float, world: int = 1) -> list[Source]:
@@ -179,6 +183,6 @@ def _spoken(source: Source) -> list[Example]:
 
 def _after(first: Part, last: Part, gap: Waveform) -> Part:
     """Two parts in a row; of sounds that are long only so much that both are heard within a clip."""
-    most = None if first.said else int(LONGEST_S * SAMPLE_RATE / 2) - len(gap)
+    most = None if first.said else LONGEST // 2 - len(gap)
     wave = np.concatenate([first.wave[:most], gap, last.wave[:most]])
     return Part(first.keys + last.keys, first.texts + last.texts, wave=wave, said=first.said)

@@ -59,6 +59,12 @@ def test_nothing_heard_or_asked_finds_nothing(readings: list[str]) -> None:
     assert built(HEARD).search("", 5).tolist() == []
 
 
+@pytest.mark.parametrize("letters", ["a", "he"])
+def test_letters_that_any_sentence_has_find_nothing(letters: str) -> None:
+    assert (built(HEARD).edits(letters.encode()) == 0).any()
+    assert built(HEARD).search(letters, 5).tolist() == []
+
+
 @pytest.mark.parametrize("readings", [HEARD, [], ["", ""]])
 def test_a_file_gives_back_what_was_written(tmp_path: Path, readings: list[str]) -> None:
     (tmp_path / "readings.bin").write_bytes(built(readings).to_bytes())

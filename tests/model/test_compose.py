@@ -15,6 +15,7 @@ from model.data.items import ClipCache
 from model.data.manifest import normalised
 from model.losses import RetrievalLoss
 from model.retriever import Retriever
+from model.training import compose
 from model.training.asked import Asked, Part, ask_wrong, in_order, said_key, truth
 from model.training.batch import TrainBatch
 from model.training.compose import COMPOSED, Composer, composed
@@ -139,6 +140,15 @@ def test_what_is_said_is_in_the_transcript(made: tuple[Composer, list[Source], l
     transcripts = [t for batch in made[2] for t in batch.transcripts or [] if t]
     assert len(transcripts) > CLIPS and all(any(s in normalised(t) for s in said) for t in transcripts)
     assert any(t is None for batch in made[2] for t in batch.transcripts or [])
+
+
+def test_what_is_cut_off_is_not_asked_for_by_its_letters(
+    made: tuple[Composer, list[Source], list[TrainBatch]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compose, "LONGEST", 16_000 // 4)
+    composer, sources, _ = made
+    batch = composer.batch(draw(0), sources[0])
+    assert batch.transcripts is not None and not any(batch.transcripts)
 
 
 def test_the_same_draw_gives_the_same_batch_and_another_step_another(
