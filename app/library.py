@@ -7,20 +7,21 @@ checked to lie inside that root, for opening.
 import errno
 import os
 import stat
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.filters import condition
 from app.problems import Conflict, NotFound
 from app.schemas import Filter, VideoOut, VideoPatch
-from indexer.catalog import SEARCHABLE, Catalog, Clip, MediaRoot, Video, VideoState, VideoUri, file_path, now
+from indexer.catalog import SEARCHABLE, Catalog, MediaRoot, Video, VideoState, VideoUri, file_path, now
 from indexer.config import IndexSettings
 from indexer.errors import StorageError, UnknownVideo
+from indexer.listing import clip_counts
 from indexer.space import storage_errors
 
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -76,7 +77,7 @@ class Library:
             query = query.where(condition(filter))
         with self.catalog.session() as session:
             rows = session.scalars(query).all()
-            counts = _clip_counts(session, [video.id for video in rows])
+            counts = clip_counts(session, [video.id for video in rows])
             return [_out(video, counts.get(video.id, 0)) for video in rows]
 
     def change(self, video_id: str, patch: VideoPatch) -> VideoOut:
@@ -129,7 +130,7 @@ class Library:
         return paths[0], out
 
     def _out(self, session: Session, video: Video) -> VideoOut:
-        return _out(video, _clip_counts(session, [video.id]).get(video.id, 0))
+        return _out(video, clip_counts(session, [video.id]).get(video.id, 0))
 
 
 def _get(session: Session, video_id: str, *, deleted: bool = False, lock: bool = False) -> Video:
@@ -178,13 +179,6 @@ def _readable(uri: VideoUri) -> Path | None:
         if (path := _inside(uri)) is not None and os.access(path, os.R_OK):
             return path
     return None
-
-
-def _clip_counts(session: Session, video_ids: Sequence[str]) -> dict[str, int]:
-    """Clips of each video in the newest index that has any."""
-    query = select(Clip.video_id, func.count()).where(Clip.video_id.in_(video_ids))
-    rows = session.execute(query.group_by(Clip.video_id, Clip.fingerprint).order_by(func.max(Clip.id)))
-    return {row[0]: row[1] for row in rows}
 
 
 def _out(video: Video, clips: int) -> VideoOut:

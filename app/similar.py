@@ -15,7 +15,7 @@ REACH = 1 << 16
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A video, its nearest clip, and the mean cosine of the modalities that both clips have."""
+    """A video, its nearest clip, and the mean cosine of what the clip asked with has: what the other lacks counts 0."""
 
     shown: Shown
     clip: ClipRow

@@ -1,8 +1,10 @@
 """What the catalog holds, as the command line shows it: videos and failed files, with absolute paths."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from indexer import failures
 from indexer.catalog import Catalog
@@ -10,13 +12,19 @@ from indexer.progress import Failure
 from indexer.tables import SEARCHABLE, Clip, Video, VideoState, VideoUri, stored_name
 
 
+def clip_counts(session: Session, video_ids: Sequence[str] | None = None) -> dict[str, int]:
+    """Clips of each of these videos, or of all, in the newest index that has any."""
+    query = select(Clip.video_id, func.count())
+    if video_ids is not None:
+        query = query.where(Clip.video_id.in_(video_ids))
+    rows = session.execute(query.group_by(Clip.video_id, Clip.fingerprint).order_by(func.max(Clip.id)))
+    return {row[0]: row[1] for row in rows}
+
+
 def videos(catalog: Catalog, state: VideoState | None = None) -> list[dict[str, Any]]:
     """Every video that was not deleted, by path. `clips` are those of one model, however many are stored."""
     with catalog.session() as session:
-        per_model = select(Clip.video_id, func.count().label("clips")).group_by(Clip.video_id, Clip.fingerprint)
-        most = per_model.subquery()
-        query = select(most.c.video_id, func.max(most.c.clips)).group_by(most.c.video_id)
-        clips = {row[0]: row[1] for row in session.execute(query)}
+        clips = clip_counts(session)
         wanted = select(Video).where(Video.state == state if state else Video.state != VideoState.DELETED)
         rows = [_video(video, clips.get(video.id, 0)) for video in session.scalars(wanted)]
     return sorted(rows, key=lambda row: (row["uri"] or "", row["id"]))

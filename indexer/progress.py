@@ -111,33 +111,6 @@ class NullReporter:
         pass
 
 
-class RecordingReporter(NullReporter):
-    """Keeps all it hears, for tests."""
-
-    def __init__(self) -> None:
-        self.pending: list[int] = []
-        self.events: list[FileEvent] = []
-        self.notes: list[str] = []
-        self.reports: list[IndexReport] = []
-
-    def scanned(self, found: int, pending: int) -> None:  # noqa: ARG002
-        self.pending.append(pending)
-
-    def file(self, event: FileEvent) -> None:
-        self.events.append(event)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def finished(self, report: IndexReport) -> None:
-        self.reports.append(report)
-
-    def states(self, uri: str) -> list[VideoState]:
-        """The states a file went through, repeats left out."""
-        states = [event.state for event in self.events if event.uri == uri]
-        return [state for index, state in enumerate(states) if index == 0 or states[index - 1] != state]
-
-
 class DatabaseReporter(NullReporter):
     """Writes to the job's history, where the API reads it.
 

@@ -86,7 +86,6 @@ class Snapshot:
         self.fingerprint: str = manifest["fingerprint"]
         self.model: str = manifest["model"]
         self.width: int = manifest["width"]
-        self.created_at: str = manifest["created_at"]
         self.videos: int = manifest["videos"]
         self.clips: int = manifest["clips"]
         self.seconds: float = manifest["seconds"]

@@ -297,11 +297,6 @@ class Job(Base):
     lease_pid_start: Mapped[int | None] = mapped_column(BigInteger)
     lease_until: Mapped[datetime | None]
 
-    @property
-    def file_paths(self) -> list[Path]:
-        """The files and folders asked for, as the disk knows them."""
-        return [file_path(path) for path in self.paths]
-
 
 class JobFile(Base):
     """One file of a job. `in_hand` is true while a worker works on it: that is how a death is laid at a file's door."""

@@ -97,9 +97,6 @@ class FeatureStore:
         levels = torch.split(torch.from_numpy(rows), sizes, dim=2)
         return [level.reshape(C, T, *shape).float() for level, shape in zip(levels, self.shapes, strict=True)]
 
-    def steps(self, key: str) -> int:
-        return self.index[key][1]
-
     def _of(self, key: str) -> NDArray[np.float16]:
         start, count = self.index[key]
         if self._map is None:

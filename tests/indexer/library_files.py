@@ -14,13 +14,40 @@ from sqlalchemy import select
 from indexer.catalog import Catalog
 from indexer.config import IndexSettings
 from indexer.pipeline import index_paths
-from indexer.progress import IndexReport, RecordingReporter
+from indexer.progress import FileEvent, IndexReport, NullReporter
 from indexer.snapshot import open_current
-from indexer.tables import Clip, Video
+from indexer.tables import Clip, Video, VideoState
 from model import Retriever
 from tests.media_files import clock, tone, write_media
 
 SIZE = (96, 64)
+
+
+class RecordingReporter(NullReporter):
+    """Keeps all it hears."""
+
+    def __init__(self) -> None:
+        self.pending: list[int] = []
+        self.events: list[FileEvent] = []
+        self.notes: list[str] = []
+        self.reports: list[IndexReport] = []
+
+    def scanned(self, found: int, pending: int) -> None:  # noqa: ARG002
+        self.pending.append(pending)
+
+    def file(self, event: FileEvent) -> None:
+        self.events.append(event)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def finished(self, report: IndexReport) -> None:
+        self.reports.append(report)
+
+    def states(self, uri: str) -> list[VideoState]:
+        """The states a file went through, repeats left out."""
+        states = [event.state for event in self.events if event.uri == uri]
+        return [state for index, state in enumerate(states) if index == 0 or states[index - 1] != state]
 
 
 def seen(path: Path, seconds: float = 2.0, shade: int = 0, fps: int = 10) -> Path:
