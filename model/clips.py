@@ -10,6 +10,7 @@ from torch import Tensor
 from model.audio import TOKENS_PER_SECOND, AudioEncoder, AudioTokens
 from model.audio_blocks import length_mask
 from model.clip_tokens import ClipTokens
+from model.sound_format import WINDOW
 from model.tokens import TokenSet, dequantise, quantise
 from model.video import VideoEncoder
 
@@ -47,7 +48,7 @@ def encode(clips: list[ClipInput], video: VideoEncoder, audio: AudioEncoder, wid
             if encoded.glance is not None:
                 glances[i] = encoded.glance[place].cpu().numpy().astype(np.float16)
     sounds: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
-    heard = [i for i, clip in enumerate(clips) if clip.audio is not None and len(clip.audio) >= 400]
+    heard = [i for i, clip in enumerate(clips) if clip.audio is not None and len(clip.audio) >= WINDOW]
     if heard:
         waves = [torch.from_numpy(np.asarray(clips[i].audio, np.float32) / 32768.0).to(device) for i in heard]
         tokens, mask, seconds = (part.cpu() for part in limit_audio(audio(waves), audio.config.max_tokens))

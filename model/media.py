@@ -32,13 +32,13 @@ from model.containers import (
     probe,
     video_stream,
 )
+from model.sound_format import SAMPLE_RATE
 
 __all__ = [
     "SAMPLE_RATE", "MediaError", "Probe", "Truncated", "clip_windows", "frame_times", "iter_frames", "probe",
     "read_audio", "read_frames", "read_image",
 ]  # fmt: skip
 
-SAMPLE_RATE = 16_000
 SINGLE_CLIP_S = 12.0
 WINDOW_S = 10.0
 STRIDE_S = 8.0

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-SAMPLE_RATE = 16_000
+from model.sound_format import SAMPLE_RATE, WINDOW
+
 FRAME_SHIFT_MS = 10.0
 TRANSFORM_VERSION = 1
 # AudioSet statistics of the spectrogram transformer (Gong et al. 2021): (x - mean) / (2 std)
@@ -24,7 +25,7 @@ def log_mel(waveform: Tensor, mel_bins: int) -> Tensor:
 
     Less than 25 ms of sound gives [0, mel_bins].
     """
-    if waveform.shape[0] < 400:
+    if waveform.shape[0] < WINDOW:
         return waveform.new_zeros(0, mel_bins)
     from torchaudio.compliance.kaldi import fbank
 

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-SAMPLE_RATE = 16_000
+from model.sound_format import SAMPLE_RATE
+
 BAND_HZ = (50.0, 8000.0)
 EQUALISER_HZ = (100.0, 300.0, 700.0, 1500.0, 3000.0, 6000.0)
 SIDES = re.compile(r"\b(left|right|east|west|clockwise|counterclockwise)\b", re.IGNORECASE)

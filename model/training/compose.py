@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from model.data import augment
-from model.data.augment import SAMPLE_RATE, Waveform
+from model.data.augment import Waveform
 from model.data.batches import Draw
 from model.data.examples import Example, Source, views_of, weight_of
 from model.data.features import FeatureStore
 from model.data.items import ClipCache
 from model.data.manifest import normalised
+from model.sound_format import SAMPLE_RATE
 from model.training.asked import Part, Shown, ask, ask_wrong, of_sense, said_key, silence, truth
 from model.training.batch import TrainBatch
 from model.training.options import GRID, SQUARE, TrainingError
