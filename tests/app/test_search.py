@@ -104,6 +104,8 @@ def test_modalities_choose_what_is_scored(client: httpx.Client) -> None:
     seen = {r["title"]: r for r in results(search(client, modalities=["video"]))}
     assert all(r["modality_scores"]["audio"] is None for r in seen.values())  # type: ignore[index]
     assert "tone" not in seen, "a file without pictures is no answer where pictures alone are asked for"
+    heard = [r["title"] for r in results(search(client, modalities=["audio"]))]
+    assert "tone" in heard and "green" not in heard
     both = {r["title"]: r for r in results(search(client))}
     assert seen["red"]["score"] == pytest.approx(seen["red"]["modality_scores"]["video"], abs=1e-5)  # type: ignore[index]
     assert seen["red"]["score"] != both["red"]["score"]
