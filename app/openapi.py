@@ -45,7 +45,7 @@ def _link(operation: dict[str, Any]) -> None:
 
 
 def with_live_examples(document: dict[str, Any], library: Library, catalog: Catalog) -> dict[str, Any]:
-    """A copy whose example identifiers exist. Deleting keeps an invented one: pressing it must not cost a video."""
+    """A copy whose example identifiers exist. To change or delete keeps an invented one: a press must cost nothing."""
     videos = library.videos(limit=1, after=None, state=VideoState.READY)
     newest = jobs.list_jobs(catalog, limit=1)
     live = {}
@@ -57,7 +57,7 @@ def with_live_examples(document: dict[str, Any], library: Library, catalog: Cata
     for path in document["paths"].values():
         for method, operation in path.items():
             for parameter in operation.get("parameters", []):
-                if parameter["name"] in live and method != "delete":
+                if parameter["name"] in live and method not in ("delete", "patch"):
                     parameter["schema"]["examples"] = [live[parameter["name"]]]
                     parameter["example"] = live[parameter["name"]]
     return document

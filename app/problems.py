@@ -215,6 +215,8 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     first = errors[0]
     detail = f"{first['in']} {first['pointer']}: {first['detail']}"
     hint = "See /docs for the fields and their limits."
+    if isinstance(error.body, bytes):  # it stays unread where its content type is another, as that of `curl -d`
+        detail, hint = "The body is not sent as JSON.", "Send JSON, with the header `content-type: application/json`."
     return problem_response(422, "invalid_request", detail, hint, instance=request.url.path, errors=errors)
 
 

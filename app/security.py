@@ -144,7 +144,7 @@ class Guard:
         if wait_s:
             raise RateLimited(
                 f"This key may ask {self._per_minute} times a minute.",
-                "Wait for Retry-After seconds.",
+                "Ask less often.",
                 headers={"Retry-After": str(int(wait_s) + 1)},
             )
         return key

@@ -9,8 +9,11 @@ export class Problem extends Error {
   }
 }
 
+/** Keeps the key until the tab is closed; or says why not: no header takes it, so that every request would fail. */
 export function setKey(key) {
+  if (!/^[\x21-\x7e]+$/.test(key)) return "An API key has only Latin letters, digits and signs, and no space.";
   sessionStorage.setItem(KEY, key);
+  return "";
 }
 
 async function call(path, options = {}) {
@@ -36,7 +39,7 @@ async function problemOf(response) {
     // A proxy in between may answer with something else than problem+json: the status line must do.
   }
   const wait = response.headers.get("Retry-After");
-  const busy = response.status === 503 && wait ? `Try again in ${wait} s.` : "";
+  const busy = [429, 503].includes(response.status) && wait ? `Try again in ${wait} s.` : "";
   return new Problem({
     title: body.detail || body.title || response.statusText || `HTTP ${response.status}`,
     hint: [body.hint, busy].filter(Boolean).join(" "),
@@ -48,6 +51,12 @@ async function problemOf(response) {
 /** The status that a media address answers with now; 0 where nothing answers. It carries its own permission. */
 export const statusOf = (address) =>
   fetch(new URL(address, document.baseURI), { method: "HEAD", cache: "no-store" }).then((response) => response.status, () => 0);
+
+/** "" where a thumbnail comes, else the code of its refusal: `no_picture` where the file has sound only. */
+export const refusalOf = (address) =>
+  fetch(new URL(address, document.baseURI))
+    .then(async (response) => (response.ok ? "" : (await response.json()).code))
+    .catch(() => "unknown");
 
 export const search = (body, signal) =>
   call("v1/search", { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" }, signal });

@@ -1,7 +1,10 @@
 // The search page: reads the form, asks the API, shows what came. The address bar holds the query, so Back works.
 
-import { Problem, search, setKey, similar, version } from "./api.js";
+import { Problem, search, similar, version } from "./api.js";
+import { asksFor, onReturn, remember } from "./address.js";
 import { byId, element, plural, span } from "./dom.js";
+import { bodyOf, form, listen as listenToForm } from "./form.js";
+import { notice, problemNotice } from "./notices.js";
 import { pauseAll } from "./player.js";
 import { card, skeletons } from "./results.js";
 import { explain } from "./why.js";
@@ -20,85 +23,28 @@ const DEGRADED = {
   unknown_words: "Some words did not count: they were not understood, or come too late in a long query.",
 };
 
-const form = byId("search");
-let asked = null; // the body of the query on screen
+const TITLE = document.title;
+let asked = null; // the body of the query on screen, or of the one whose results led there
 let explained = null; // its results with explanations, fetched on first "Why?"
 let running = null; // the list on screen: aborted by the next one, and with it all that was asked for it
 
-// Form
-
-function number(name) {
-  const value = form.elements[name].value.trim();
-  return value === "" ? null : Number(value);
-}
-
-/** The moment at which a day begins where the user is. */
-const beginOf = (day) => new Date(`${day}T00:00`).toISOString();
-
-function filterOf() {
-  const filter = {};
-  const [shortest, longest] = [number("shortest"), number("longest")];
-  if (shortest !== null || longest !== null) filter.duration_s = { ...(shortest !== null && { gte: shortest }), ...(longest !== null && { lte: longest }) };
-  if (form.elements.has_audio.value) filter.has_audio = form.elements.has_audio.value === "true";
-  const tags = form.elements.tags.value.split(",").map((tag) => tag.trim()).filter(Boolean);
-  if (tags.length) filter.tags = tags;
-  if (form.elements.path_prefix.value.trim()) filter.path_prefix = form.elements.path_prefix.value.trim();
-  if (form.elements.added_since.value) filter.added_at = { gte: beginOf(form.elements.added_since.value) };
-  return filter;
-}
-
-function bodyOf(query) {
-  const modalities = [...form.querySelectorAll("[name=modality]:checked")].map((box) => box.value);
-  const filter = filterOf();
-  return {
-    query,
-    limit: Number(form.elements.limit.value),
-    modalities,
-    min_confidence: form.elements.min_confidence.value,
-    ...(Object.keys(filter).length && { filter }),
-  };
-}
-
-function countFilters() {
-  const count = Object.keys(filterOf()).length + (form.elements.min_confidence.value !== "none");
-  byId("filters-count").textContent = count ? ` (${count})` : "";
-}
-
 // Showing
 
-function notice(kind, title, ...content) {
-  return element(`div.notice${kind}`, {}, element("h2", {}, title), ...content.filter(Boolean).map((part) => (typeof part === "string" ? element("p", {}, part) : part)));
-}
-
-function keyForm() {
-  const field = element("input", { type: "password", name: "key", required: true, placeholder: "API key" });
-  field.setAttribute("aria-label", "API key");
-  const made = element("form", {}, field, element("button", { type: "submit" }, "Use key"));
-  made.addEventListener("submit", (event) => {
-    event.preventDefault();
-    setKey(field.value);
-    if (asked) run(asked);
-  });
-  return made;
-}
-
-function problemNotice(problem) {
-  if (!(problem instanceof Problem)) throw problem;
-  return notice(".error", problem.title, problem.hint, problem.status === 401 ? keyForm() : null);
-}
+/** What went wrong, in words; a key that is then given asks again for what the address says. */
+const told = (problem) => problemNotice(problem, begin);
 
 function showProblem(problem) {
   byId("list").replaceChildren();
   byId("status").textContent = "";
   byId("more").hidden = true;
-  byId("notices").replaceChildren(problemNotice(problem));
+  byId("notices").replaceChildren(told(problem));
 }
 
 /** What went wrong with "Show more" stands beside it: the results so far stay, and a video plays on. */
 function showNoMore(problem, body) {
   const again = element("button", { type: "button", onclick: () => run(body) }, "Search again");
   const changed = notice("", "The library has changed since this search", "Search again to see what is there now.", again);
-  byId("more-notices").replaceChildren(problem.code === "snapshot_retired" ? changed : problemNotice(problem));
+  byId("more-notices").replaceChildren(problem.code === "snapshot_retired" ? changed : told(problem));
 }
 
 function showNotices(answer) {
@@ -124,47 +70,74 @@ function showMore(answer, body) {
   const more = byId("more");
   const { signal } = running;
   more.hidden = !answer.next_cursor;
-  more.onclick = async () => {
-    more.disabled = true;
+  more.onclick = () => once(more, async () => {
     byId("more-notices").replaceChildren();
     try {
       const next = await search({ ...body, cursor: answer.next_cursor }, signal);
-      byId("list").append(...next.results.map((result) => card(result, actions)));
+      const cards = next.results.map((result) => card(result, actions));
+      const focused = document.activeElement === more;
+      byId("list").append(...cards);
       showStatus(next, body.query);
       showMore(next, body);
+      if (focused) cards[0]?.focus();
     } catch (problem) {
       if (problem.name !== "AbortError") showNoMore(problem, body);
-    } finally {
-      more.disabled = false;
     }
-  };
+  });
 }
 
 // Doing
 
+/** One press at a time. The button only says that it is busy: `disabled` would take the focus from it. */
+async function once(button, work) {
+  if (button.ariaDisabled) return;
+  button.ariaDisabled = "true";
+  try {
+    await work();
+  } finally {
+    button.ariaDisabled = null;
+  }
+}
+
+/** What a card's button asks for; what goes wrong with it is said in that card. */
+function inCard(where, button, work) {
+  return once(button, async () => {
+    where.querySelector(".notice")?.remove();
+    try {
+      await work();
+    } catch (problem) {
+      if (problem.name !== "AbortError") where.append(told(problem));
+    }
+  });
+}
+
 const actions = {
   async why(result, where, seek, button) {
     const open = where.querySelector(".why");
-    button.setAttribute("aria-expanded", String(!open));
-    if (open) return open.remove();
-    button.disabled = true;
-    try {
+    open?.remove();
+    button.setAttribute("aria-expanded", "false");
+    if (open) return;
+    await inCard(where, button, async () => {
       explained ??= await explanations(asked, running.signal);
       const explanation = explained.get(result.video_id);
       where.append(explanation ? explain(explanation, seek) : element("div.why", {}, element("p", {}, "No explanation for this result: it came with a later page, or time ran out.")));
-    } catch (problem) {
-      button.setAttribute("aria-expanded", "false");
-      if (problem.name === "AbortError") return;
-      if (!(problem instanceof Problem)) throw problem;
-      byId("notices").replaceChildren(notice(".error", problem.title, problem.hint));
-    } finally {
-      button.disabled = false;
-    }
+      button.setAttribute("aria-expanded", "true");
+    });
   },
-  async similar(result) {
-    await show((signal) => similar(result.video_id, 10, signal), `Like “${result.title}”`, null);
+  /** The list stays until there is another: the video may be gone. */
+  async similar(result, where, button) {
+    await inCard(where, button, async () => {
+      const answer = await similar(result.video_id, 10, running.signal);
+      remember({ ...(asked && { q: asked.query }), like: result.video_id }, result.title);
+      leave();
+      draw(answer, likeness(result.title), null);
+      byId("results").scrollIntoView();
+      byId("results").focus({ preventScroll: true });
+    });
   },
 };
+
+const likeness = (title) => `Like “${title}”`;
 
 async function explanations(body, signal) {
   const limit = Math.min(100, Math.max(body.limit, byId("list").children.length));
@@ -172,65 +145,65 @@ async function explanations(body, signal) {
   return new Map(answer.results.map((result) => [result.video_id, result.explanation]));
 }
 
-/** Shows what `request` brings. `body` is the query to explain and to page through; null where there is none. */
-async function show(request, label, body) {
+/** Ends the list on screen, and all that was asked for it. */
+function leave(...inItsPlace) {
   running?.abort();
   running = new AbortController();
-  const { signal } = running;
+  explained = null;
   pauseAll();
-  [asked, explained] = [body ?? asked, null];
-  form.classList.add("searched");
-  for (const id of ["notices", "more-notices"]) byId(id).replaceChildren();
-  byId("status").textContent = "Searching…";
+  for (const id of ["notices", "more-notices", "status"]) byId(id).replaceChildren();
+  byId("status").title = "";
   byId("more").hidden = true;
-  byId("list").replaceChildren(...skeletons(3));
+  byId("list").replaceChildren(...inItsPlace);
+}
+
+/** `body` is the query to explain and to page through; null where there is none. */
+function draw(answer, label, body) {
+  document.title = `${label} · HTAV`;
+  const available = body ? actions : { ...actions, why: null };
+  byId("list").replaceChildren(...answer.results.map((result) => card(result, available)));
+  if (answer.pool && !body.filter) showLibrary(answer.pool);
+  showNotices({ degraded: [], ...answer });
+  showStatus(answer, label);
+  if (body) showMore(answer, body);
+}
+
+/** Shows what `request` brings. */
+async function show(request, label, body) {
+  leave(...skeletons(3));
+  document.title = `${label} · HTAV`;
+  form.classList.add("searched");
+  byId("status").textContent = "Searching…";
   try {
-    const answer = await request(signal);
-    const available = body ? actions : { ...actions, why: null };
-    byId("list").replaceChildren(...answer.results.map((result) => card(result, available)));
-    if (answer.pool) showLibrary(answer.pool);
-    showNotices({ degraded: [], ...answer });
-    showStatus(answer, label);
-    if (body) showMore(answer, body);
+    draw(await request(running.signal), label, body);
   } catch (problem) {
     if (problem.name !== "AbortError") showProblem(problem);
   }
 }
 
 function run(body) {
+  asked = body;
   return show((signal) => search(body, signal), body.query, body);
 }
 
-function ask(query, remember = true) {
-  byId("query").value = query;
-  if (remember) history.pushState({ query }, "", `?${new URLSearchParams({ q: query })}`);
-  document.title = `${query} · HTAV`;
+function ask(query) {
+  remember({ q: query });
   return run(bodyOf(query));
+}
+
+/** The page as it was before the first query. */
+function showNothing() {
+  asked = null;
+  leave();
+  document.title = TITLE;
+  form.classList.remove("searched");
+  byId("query").focus();
 }
 
 // Start
 
 function listen() {
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const query = byId("query").value.trim();
-    if (query) ask(query);
-  });
-  form.addEventListener("change", (event) => {
-    countFilters();
-    const boxes = [...form.querySelectorAll("[name=modality]")];
-    if (event.target.name === "modality" && !boxes.some((box) => box.checked)) boxes.find((box) => box !== event.target).checked = true;
-    if (asked && event.target.id !== "query" && form.checkValidity()) run(bodyOf(asked.query));
-  });
-  byId("filters-button").addEventListener("click", () => {
-    const hidden = byId("filters").toggleAttribute("hidden");
-    byId("filters-button").setAttribute("aria-expanded", String(!hidden));
-  });
-  byId("filters-clear").addEventListener("click", () => {
-    for (const field of byId("filters").querySelectorAll("input, select")) field.value = field.tagName === "SELECT" ? field.options[0].value : "";
-    countFilters();
-    if (asked) run(bodyOf(asked.query));
-  });
+  listenToForm({ submitted: ask, changed: () => asked && ask(asked.query) });
   document.addEventListener("keydown", (event) => {
     const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName ?? "");
     if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
@@ -238,7 +211,12 @@ function listen() {
       byId("query").select();
     } else if (event.key === "Escape") pauseAll();
   });
-  addEventListener("popstate", () => begin());
+  onReturn(begin);
+}
+
+function tryOut(example) {
+  byId("query").value = example;
+  ask(example);
 }
 
 function theme() {
@@ -254,9 +232,11 @@ function theme() {
 }
 
 function begin() {
-  const query = new URLSearchParams(location.search).get("q");
-  if (query) ask(query, false);
-  else byId("query").focus();
+  const { query, like, title } = asksFor();
+  byId("query").value = query;
+  if (!like) return query ? run(bodyOf(query)) : showNothing();
+  asked = query ? bodyOf(query) : null;
+  return show((signal) => similar(like, 10, signal), likeness(title || "a video"), null);
 }
 
 async function about() {
@@ -270,6 +250,6 @@ async function about() {
 
 theme();
 listen();
-byId("examples").append("Try", ...EXAMPLES.map((text) => element("button", { type: "button", onclick: () => ask(text) }, text)));
+byId("examples").append("Try", ...EXAMPLES.map((text) => element("button", { type: "button", onclick: () => tryOut(text) }, text)));
 about();
 begin();

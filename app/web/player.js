@@ -1,6 +1,6 @@
 // Plays one moment inside a card, stops at its end, and lets only one card sound at a time.
 
-import { statusOf } from "./api.js";
+import { refusalOf, statusOf } from "./api.js";
 import { element } from "./dom.js";
 
 const REFUSED = {
@@ -16,8 +16,8 @@ export function play(screen, moment, title) {
   const video = screen.querySelector("video") ?? open(screen, moment, title);
   if (current && current !== video) current.pause();
   current = video;
-  video.htavEnd = moment.end_s;
   const start = () => {
+    [video.htavStart, video.htavEnd] = [moment.start_s, moment.end_s];
     video.currentTime = moment.start_s;
     video.play().catch(() => {}); // a browser that forbids autoplay leaves the controls to press
   };
@@ -35,13 +35,26 @@ function open(screen, moment, title) {
       video.pause();
     }
   });
-  video.addEventListener("error", async () => {
-    const reason = whyNot(address, await statusOf(address));
-    if (video.isConnected) screen.replaceChildren(element("p.unplayable", {}, ...reason));
+  video.addEventListener("seeking", () => {
+    const ours = Math.abs(video.currentTime - video.htavStart) < 0.1;
+    if (!ours) video.htavEnd = null; // the viewer looks elsewhere
+  });
+  const refuse = (status) => video.isConnected && put(screen, element("p.unplayable", { role: "alert", tabIndex: -1 }, ...whyNot(address, status)));
+  video.addEventListener("error", async () => refuse(await statusOf(address)));
+  video.addEventListener("loadedmetadata", async () => {
+    // To the browser, pictures in a coding that it does not know are no error: it plays the sound on a black screen.
+    if (!video.videoWidth && (await refusalOf(moment.thumbnail_url)) === "") refuse(200);
   });
   video.src = `${address}#t=${moment.start_s}`;
-  screen.replaceChildren(video);
+  put(screen, video);
   return video;
+}
+
+/** What is shown changes; the keyboard's focus stays where it was. */
+function put(screen, content) {
+  const focused = screen.contains(document.activeElement);
+  screen.replaceChildren(content);
+  if (focused) content.focus();
 }
 
 /** The player says only that it failed; what the address answers tells whether the file or the way to it is at fault. */

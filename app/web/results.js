@@ -1,5 +1,6 @@
 // One card a result: thumbnail, title, confidence, what picture and sound contributed, and the moments to play.
 
+import { refusalOf } from "./api.js";
 import { clock, element, fromTo, svg } from "./dom.js";
 import { play } from "./player.js";
 
@@ -18,7 +19,10 @@ function screenOf(result, start) {
   const moment = result.moments[0];
   const screen = element("div.screen");
   const image = element("img", { alt: "", loading: "lazy", decoding: "async" });
-  image.addEventListener("error", () => image.replaceWith(waveIcon())); // sound alone has no picture
+  image.addEventListener("error", async () => {
+    const refusal = await refusalOf(moment.thumbnail_url);
+    image.replaceWith(refusal === "no_picture" ? waveIcon() : "");
+  });
   image.src = moment.thumbnail_url;
   const cover = element("button.cover", { type: "button", onclick: () => start(0) }, element("span", {}, playIcon()));
   cover.setAttribute("aria-label", `Play ${result.title} from ${clock(moment.start_s)}`);
@@ -46,9 +50,9 @@ function momentButton(moment, index, start) {
   return element("li", {}, button);
 }
 
-/** `actions` has why(result, card, seek, button) and similar(result). */
+/** `actions` has why(result, card, seek, button) and similar(result, card, button). */
 export function card(result, actions) {
-  const made = element("li.card");
+  const made = element("li.card", { tabIndex: -1 });
   made.dataset.videoId = result.video_id;
   const moments = element("ul.moments", { "aria-label": "Moments" });
   const start = (index) => {
@@ -60,7 +64,7 @@ export function card(result, actions) {
   moments.append(...result.moments.map((moment, index) => momentButton(moment, index, start)));
   const why = element("button.quiet", { type: "button", onclick: () => actions.why(result, made, seek, why) }, "Why?");
   why.setAttribute("aria-expanded", "false");
-  const like = element("button.quiet", { type: "button", onclick: () => actions.similar(result) }, "More like this");
+  const like = element("button.quiet", { type: "button", onclick: () => actions.similar(result, made, like) }, "More like this");
   made.append(screen, element("div.facts", {}, ...heading(result), scores(result), moments, element("div.actions", {}, actions.why ? why : null, like)));
   return made;
 }

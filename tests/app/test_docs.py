@@ -63,6 +63,7 @@ def test_every_operation_answers_when_its_example_is_pressed(mutable: Served) ->
             body = schemas[reference.rsplit("/", 1)[1]]["examples"][0]
         answers[name] = client.request(method, path, json=body).status_code
     assert answers.pop("delete_video") == 404, "pressing delete must not cost a video"
+    assert answers.pop("change_video") == 404, "pressing change must not retitle a video"
     assert answers.pop("cancel_index_job") == 404
     assert answers.pop("retry_index_job") == 409, "the example job has not ended yet"
     assert {name: status for name, status in answers.items() if status not in (200, 202)} == {}

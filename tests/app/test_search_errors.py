@@ -54,6 +54,15 @@ def test_a_field_that_makes_no_sense(client: httpx.Client, field: dict[str, obje
     assert body["errors"]
 
 
+@pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded"])
+def test_json_that_is_not_sent_as_json(client: httpx.Client, kind: str | None) -> None:
+    headers = {"Content-Type": kind} if kind else {}
+    response = client.post("/v1/search", content=b'{"query": "a dog"}', headers=headers)
+    body = problem(response, 422, "invalid_request")
+    assert "JSON" in str(body["detail"])
+    assert "content-type: application/json" in str(body["hint"])
+
+
 def test_characters_that_are_no_text(client: httpx.Client) -> None:
     response = client.post(
         "/v1/search", content=rb'{"query": "\ud800 dog"}', headers={"Content-Type": "application/json"}

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from tests.media_files import Picture, tone, write_media
 from tests.needs import chromium
@@ -112,6 +112,7 @@ def empty_address(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Pat
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     path = chromium()
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield opened
@@ -137,3 +138,19 @@ def page(browser: Browser) -> Iterator[Page]:
     yield opened
     context.close()
     assert wrong == []
+
+
+def ask(page: Page, address: str, query: str = "a red room") -> None:
+    page.goto(address)
+    page.get_by_role("searchbox").fill(query)
+    page.keyboard.press("Enter")
+    expect(page.locator(".card h3")).to_have_count(3)
+
+
+def ask_for_one(page: Page, address: str) -> None:
+    """A page of one result, so that there is more to show."""
+    page.goto(address)
+    page.locator("select[name=limit]").evaluate("limit => limit.prepend(new Option('1', '1', true, true))")
+    page.get_by_role("searchbox").fill("a red room")
+    page.keyboard.press("Enter")
+    expect(page.locator(".card h3")).to_have_count(1)

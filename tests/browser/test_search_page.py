@@ -5,6 +5,8 @@ import re
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from tests.browser.conftest import ask, ask_for_one
+
 RETITLE = """async (title) => {
     const {videos} = await (await fetch("v1/videos")).json();
     const address = `v1/videos/${videos.find((video) => video.uri.endsWith("red.mp4")).id}`;
@@ -15,13 +17,6 @@ FOCUSED = """() => {
     const focused = document.activeElement;
     return focused.getAttribute("aria-label") || focused.textContent.trim() || focused.value || "";
 }"""
-
-
-def ask(page: Page, address: str, query: str = "a red room") -> None:
-    page.goto(address)
-    page.get_by_role("searchbox").fill(query)
-    page.keyboard.press("Enter")
-    expect(page.locator(".card h3")).to_have_count(3)
 
 
 def test_a_query_brings_every_video_with_its_scores(page: Page, address: str) -> None:
@@ -186,7 +181,7 @@ def test_an_answer_that_comes_after_another_query_is_not_shown(page: Page, addre
         expect(page.locator("#status b")).to_have_text(query)
         if not held:
             page.get_by_role("button", name=button).click()
-            page.wait_for_function("() => document.querySelector('button:disabled')")
+            page.wait_for_function("() => document.querySelector('[aria-disabled=true]')")
     held[0].fulfill(response=held[0].fetch())
     page.wait_for_timeout(200)
     expect(page.locator(".card h3")).to_have_count(1)
@@ -194,15 +189,6 @@ def test_an_answer_that_comes_after_another_query_is_not_shown(page: Page, addre
     chart = page.locator(".why svg").first
     expect(chart).to_be_visible()
     assert "".join(chart.locator("text.word").all_text_contents()).replace("#", "") == "greengrass"
-
-
-def ask_for_one(page: Page, address: str) -> None:
-    """A page of one result, so that there is more to show."""
-    page.goto(address)
-    page.locator("select[name=limit]").evaluate("limit => limit.prepend(new Option('1', '1', true, true))")
-    page.get_by_role("searchbox").fill("a red room")
-    page.keyboard.press("Enter")
-    expect(page.locator(".card h3")).to_have_count(1)
 
 
 FULL = {"status": 503, "code": "queue_full", "detail": "Too many searches wait."}
