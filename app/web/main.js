@@ -137,7 +137,8 @@ const actions = {
   },
 };
 
-const likeness = (title) => `Like “${title}”`;
+/** A link from elsewhere has the video, but not its title. */
+const likeness = (title) => (title ? `Like “${title}”` : "Like this video");
 
 async function explanations(body, signal) {
   const limit = Math.min(100, Math.max(body.limit, byId("list").children.length));
@@ -233,10 +234,10 @@ function theme() {
 
 function begin() {
   const { query, like, title } = asksFor();
-  byId("query").value = query;
+  if (query || asked) byId("query").value = query; // else it keeps what was typed while the page came
   if (!like) return query ? run(bodyOf(query)) : showNothing();
   asked = query ? bodyOf(query) : null;
-  return show((signal) => similar(like, 10, signal), likeness(title || "a video"), null);
+  return show((signal) => similar(like, 10, signal), likeness(title), null);
 }
 
 async function about() {
