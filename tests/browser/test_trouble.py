@@ -70,7 +70,7 @@ def test_sound_alone_is_played(page: Page, address: str, tmp_path: Path) -> None
     card = page.locator(".card", has_text="blue")
     expect(card.locator(".wave")).to_be_visible()
     card.locator(".moments button").first.click()
-    page.wait_for_function("document.querySelector('video')?.played.length > 0")
+    page.wait_for_function("() => document.querySelector('video')?.played.length > 0")
     expect(card.locator("video")).to_be_visible()
 
 
@@ -93,9 +93,9 @@ def test_who_scrubs_past_the_moment_sees_on(page: Page, address: str) -> None:
     page.route("**/v1/search", shorten)
     ask(page, address)
     page.locator(".card", has_text="blue").locator(".moments button").first.click()
-    page.wait_for_function("document.querySelector('video')?.played.length > 0")
+    page.wait_for_function("() => document.querySelector('video')?.played.length > 0")
     page.evaluate("document.querySelector('video').currentTime = 6")
-    page.wait_for_function("document.querySelector('video').currentTime > 6.5")
+    page.wait_for_function("() => document.querySelector('video').currentTime > 6.5")
 
 
 def test_a_why_that_fails_says_so_in_its_card(page: Page, address: str) -> None:
