@@ -182,7 +182,9 @@ def _readable(uri: VideoUri) -> Path | None:
 
 
 def _out(video: Video, clips: int) -> VideoOut:
-    uris = [uri.path for uri in _present(video)]
+    present = _present(video)
+    there = [uri for uri in present if uri.missing_since is None]
+    uris = [uri.path for uri in there or present]  # where a video without any file was
     names = ("id", "title", "duration_s", "has_video", "has_audio", "width", "height", "collection", "added_at")
     values = {name: getattr(video, name) for name in (*names, "recorded_at", "code", "message")}
     uri, state, tags = uris[0] if uris else "", video.state.value, list(video.tags)

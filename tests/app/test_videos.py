@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from app.similar import _vectors
+from indexer.catalog import Video, VideoUri, now
 from indexer.gc import collect_garbage
 from tests.app.conftest import Library, Served, problem
 
@@ -22,6 +23,19 @@ def test_every_video_is_listed_with_what_the_command_line_says_of_it(client: htt
     assert (red["clips"], red["has_audio"], red["has_video"], red["width"]) == (1, True, True, 160)
     assert by_title["blue"]["clips"] == 4
     assert (by_title["tone"]["has_video"], by_title["green"]["has_audio"]) == (False, False)
+
+
+def test_a_file_that_was_moved_is_listed_where_it_is(mutable: Served, video_ids: dict[str, str]) -> None:
+    """And one that is gone where it was."""
+    address, catalog = f"/v1/videos/{video_ids['red.mp4']}", mutable.service.catalog
+    with catalog.transaction() as session:
+        video = session.get_one(Video, video_ids["red.mp4"])
+        here = video.uris[0]
+        video.uris.append(VideoUri(root_id=here.root_id, path="old.mp4", size=1, mtime_ns=1, missing_since=now()))
+    assert mutable.client.get(address).json()["uris"] == ["home/red.mp4"]
+    with catalog.transaction() as session:
+        session.get_one(VideoUri, here.id).missing_since = now()
+    assert sorted(mutable.client.get(address).json()["uris"]) == ["home/red.mp4", "old.mp4"]
 
 
 def test_pages_of_videos(client: httpx.Client) -> None:
