@@ -123,7 +123,7 @@ def list_keys() -> None:
     table = Table("name", "scopes", "made")
     for row in listed():
         table.add_row(row.name, ", ".join(row.scopes), f"{row.created_at:%Y-%m-%d %H:%M}")
-    stdout.print(table)
+    stdout.print(table, markup=False)
 
 
 @keys.command("revoke")

@@ -11,6 +11,8 @@ from indexer.catalog import ApiKey, Catalog
 
 
 def add(name: str, scopes: Sequence[str]) -> str:
+    if not name.strip():
+        raise Unprocessable("A key needs a name.", "Say what it is for: it is revoked by that name.")
     unknown = [scope for scope in scopes if scope not in security.SCOPES]
     if unknown:
         raise Unprocessable(f"There is no scope {unknown[0]!r}.", f"Scopes: {', '.join(security.SCOPES)}.")

@@ -111,6 +111,7 @@ def test_search_for_people(htav: Htav, library: Library) -> None:
         (["search", "dog", "-k", "101"], ["limit", "100"]),
         (["search", "???"], ["No word", "English"]),
         (["key", "add", "me", "--scope", "everything"], ["scope", "search"]),
+        (["key", "add", " "], ["needs a name"]),
         (["key", "revoke", "nobody"], ["nobody"]),
     ],
 )
@@ -249,6 +250,9 @@ def test_keys_from_the_command_line(htav: Htav, tmp_path: Path) -> None:
     assert "web" in listed and "search, index" in listed and made.out.strip() not in listed
     refused(htav("key", "add", "web"), 2, "already")
     htav("key", "add", "other")
+    htav("key", "add", "bob [/x] [red]")
+    assert "bob [/x] [red]" in htav("key", "list").out
+    htav("key", "revoke", "bob [/x] [red]")
     revoked = htav("key", "revoke", "web")
     assert (revoked.status, revoked.err) == (0, "")
     assert "web" not in htav("key", "list").out
