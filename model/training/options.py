@@ -1,5 +1,6 @@
 """What a training run is told, as data, and what it may be told wrongly."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,8 +15,11 @@ GRID = SQUARE[0] * SQUARE[1]
 
 SHARES = "average compose names".split()
 POSITIVE = (
-    "steps epochs hours lr accumulate views captions threads log_every validate_every validate_items save_every".split()
-)
+    "steps epochs hours lr clip_norm accumulate views captions threads log_every validate_every validate_items "
+    "save_every"
+).split()
+NOT_NEGATIVE = "trunk_lr weight_decay save_minutes".split()
+SEEDS = 1 << 63
 
 
 class TrainingError(HtavError):
@@ -77,10 +81,14 @@ class Options:
             raise TrainingError("no data folder is given.", "Add --data DIR, as often as you like.")
         for name in POSITIVE:
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise TrainingError(f"--{name.replace('_', '-')} is {value}.", "It must be above zero.")
-        if self.seed < 0:
-            raise TrainingError(f"--seed is {self.seed}.", "It must not be below zero.")
+            if value is not None and not 0 < value < math.inf:
+                raise TrainingError(f"--{name.replace('_', '-')} is {value}.", "It must be above zero, and finite.")
+        for name in NOT_NEGATIVE:
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise TrainingError(f"--{name.replace('_', '-')} is {value}.", "It must be zero or more, and finite.")
+        if not 0 <= self.seed < SEEDS:
+            raise TrainingError(f"--seed is {self.seed}.", f"It must be zero or more, and below {SEEDS}.")
         for name in SHARES:
             if not 0 <= getattr(self, name) < 1:
                 raise TrainingError(f"--{name} is {getattr(self, name)}.", "It must be at least 0 and below 1.")

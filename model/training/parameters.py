@@ -56,6 +56,9 @@ def select(retriever: Retriever, loss: nn.Module, options: Options) -> Trained:
             value.requires_grad_(name in kept)
     only = tuple(filter(None, options.only.replace(" ", "").split(","))) or ("",)  # every name starts so
     everything = [*retriever.named_parameters(), *((f"loss.{name}", value) for name, value in loss.named_parameters())]
+    for prefix in only:
+        if not any(name.startswith(prefix) for name, _ in everything):
+            raise TrainingError(f"--only {prefix}: no weight's name starts so.", "Name weights as in: coarse.,late.")
     for name, value in everything:
         value.requires_grad_(value.requires_grad and name.startswith(only) and not name.startswith(DISTILLED))
     moving = {name: value for name, value in everything if value.requires_grad}

@@ -1,6 +1,7 @@
 """Everything a run has before its first step: network, data, features, optimiser."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -88,12 +89,19 @@ def loss_weights(given: str) -> LossWeights:
     for part in filter(None, given.replace(" ", "").split(",")):
         name, _, value = part.partition("=")
         try:
-            chosen[name] = known[name](float(value))
+            chosen[name] = known[name](_finite(value))
         except (KeyError, ValueError) as err:
             raise TrainingError(
                 f"--loss {part} cannot be read.", f"Write name=weight; names: {', '.join(known)}."
             ) from err
     return dataclasses.replace(defaults, **chosen)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no weight")
+    return value
 
 
 def prepare(

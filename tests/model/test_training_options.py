@@ -1,6 +1,7 @@
 """What a run is told, what it starts from and what it says: wrong options, checkpoints, data, logs."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +75,12 @@ def test_kept_states_of_frozen_layers_change_no_text(frozen: int) -> None:
         ({"data": ()}, "no data"),
         ({"steps": 0}, "--steps is 0"),
         ({"lr": -1.0}, "--lr"),
+        ({"lr": math.inf}, "--lr"),
+        ({"clip_norm": 0.0}, "--clip-norm"),
+        ({"trunk_lr": -1.0}, "--trunk-lr"),
+        ({"weight_decay": math.nan}, "--weight-decay"),
+        ({"seed": 1 << 63}, "--seed"),
+        ({"only": "coarse.,nosuch."}, "nosuch."),
         ({"schedule": "flat"}, "flat"),
         ({"average": 1.0}, "--average is 1.0"),
         ({"batch_size": "many"}, "many"),
@@ -81,6 +88,7 @@ def test_kept_states_of_frozen_layers_change_no_text(frozen: int) -> None:
         ({"batch_size": "film=0"}, "film=0"),
         ({"train": "text=2"}, "text=2"),
         ({"loss": "nothing=1"}, "nothing=1"),
+        ({"loss": "ctc=nan"}, "ctc=nan"),
         ({"batch_size": "composed=3", "compose": 0.4}, "a grid of two pictures"),
     ],
 )
