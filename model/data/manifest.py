@@ -132,7 +132,7 @@ def write_manifest(folder: str | Path, lines: Iterable[Mapping[str, Any]]) -> in
 
 
 def _read(path: Path) -> Iterator[Item]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8-sig") as lines:  # editors of Windows put a mark before the first line
         try:
             for number, line in enumerate(lines, 1):
                 if line.strip():

@@ -5,7 +5,6 @@ they are at most 3 points apart, or, where fewer than 250 queries make it, at mo
 share of so many queries, sqrt(p (1 - p) / n) at the mean p of both, which asks more than the error of a difference.
 """
 
-import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ import typer
 
 from model.boundary import reported
 from model.errors import HtavError
-from model.evaluation.figures import DIGEST, REPORT, ROWS, Row, at, command_of
+from model.evaluation.figures import DIGEST, REPORT, ROWS, Row, at, command_of, read_report
 
 POINTS: Final = 3.0
 ERRORS: Final = 2.0
@@ -91,14 +90,16 @@ def main(
     other: Annotated[Path, typer.Argument(help="That of the other run's.")],
 ) -> None:
     """Say how far two runs of one recipe lie apart, as a table on stdout."""
-    sys.stdout.write(markdown(list(pairs(_report(one), _report(other)))))
+    found = list(pairs(_report(one), _report(other)))
+    if not found:
+        raise IncomparableRuns("The tables have no figure in common.", "Make both of the same sets.")
+    sys.stdout.write(markdown(found))
 
 
 def _report(folder: Path) -> dict[str, Any]:
     try:
-        report = json.loads((folder / f"{REPORT}.json").read_text(encoding="utf-8"))
-        return {name: report[name] for name in ("model", "fingerprint", "runs")}
-    except (OSError, ValueError, KeyError, TypeError) as err:
+        return read_report(folder / f"{REPORT}.json")
+    except (OSError, ValueError) as err:
         raise IncomparableRuns(f"{folder} holds no table of figures.", "Make it: `htav figures FOLDER`.") from err
 
 

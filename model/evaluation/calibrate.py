@@ -124,7 +124,7 @@ def calibrate(
 def _lines(path: Path) -> list[str]:
     """The queries of a file. Raises EvaluationError when there is none, or it is no text."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as err:
         raise EvaluationError(f"{path} is no UTF-8 text: {err}.", "Save it as UTF-8.") from err
     if not lines:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from model.bars import Bars
 from model.evaluation.evaluate import Request, Shortlister, evaluate
@@ -53,11 +54,11 @@ def _loaded(model: Path | str | None) -> "Retriever":
 def _show(document: dict[str, Any]) -> None:
     console = Console()
     title = f"{document['model']} on {document['data']} ({document['split']}, {document['pool']['items']} items)"
-    table = Table("kind", "queries", "R@1", "R@5", "R@10", "MdR", "MnR", title=title)
+    table = Table("kind", "queries", "R@1", "R@5", "R@10", "MdR", "MnR", title=Text(title))
     authors = {f"texts: {author}": found for author, found in document["text_sources"].items()}
     for kind, found in {"all": document["overall"], **document["kinds"], **authors}.items():
         table.add_row(kind, str(found["queries"]), *(_cell(found[name]) for name in FIGURES))
-    console.print(table)
+    console.print(table, markup=False)
     if "twins" in document:
         by_kind = {"all": document["twins"], **document["twins"]["kinds"]}
         shown = ", ".join(f"{kind} {_cell(found['accuracy'])} of {found['queries']}" for kind, found in by_kind.items())

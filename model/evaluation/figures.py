@@ -14,7 +14,7 @@ from typing import Any
 from model.data.items import items_digest
 from model.data.manifest import MANIFEST, PART_KINDS, load_manifest
 from model.durable import replace_text
-from model.evaluation.evaluate import Request, Shortlister, evaluate
+from model.evaluation.evaluate import EvaluationError, Request, Shortlister, evaluate
 from model.evaluation.testsets.build import SETS, USUAL, Given
 from model.progress import Progress, silent
 from model.retriever import SCORING_VERSION, Retriever
@@ -132,8 +132,7 @@ def run_rows(
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{REPORT}.json"
-    kept: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    done = kept.get("runs", {}) if kept.get("fingerprint") == retriever.fingerprint else {}
+    done = _done(path, retriever.fingerprint)
     report = {"model": retriever.name, "fingerprint": retriever.fingerprint, "runs": done}
     for row in rows:
         if not places.has(row.test_set):
@@ -148,6 +147,29 @@ def run_rows(
             replace_text(path, json.dumps(report, indent=1) + "\n")
     (out / f"{REPORT}.md").write_text(markdown(rows, report), encoding="utf-8")
     return report
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Model, fingerprint and runs of a written report. Raises OSError, or ValueError where it is no such report."""
+    report = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        model, fingerprint, runs = (report[name] for name in ("model", "fingerprint", "runs"))
+        return {"model": str(model), "fingerprint": str(fingerprint), "runs": {name: dict(runs[name]) for name in runs}}
+    except (KeyError, TypeError) as err:
+        raise ValueError(f"{path} is no report of figures") from err
+
+
+def _done(path: Path, fingerprint: str) -> dict[str, Any]:
+    """What an earlier run measured of this checkpoint. Raises EvaluationError where its report cannot be read."""
+    try:
+        kept = read_report(path)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as err:
+        raise EvaluationError(
+            f"{path} cannot be read: {err}.", "Move it away: the figures are then made anew."
+        ) from err
+    return kept["runs"] if kept["fingerprint"] == fingerprint else {}
 
 
 def command_of(row: Row) -> str:

@@ -22,11 +22,14 @@ class Query:
 
 
 def gather_queries(items: Sequence[Item], gallery: Gallery = "split") -> list[Query]:
-    """Each distinct text (lower-cased, punctuation stripped) once; in the gallery `group`, once a group that has it."""
+    """Each distinct text (lower-cased, punctuation stripped) once; in the gallery `group`, once a group that has it.
+
+    A line that has texts of kinds alone (seen, said...) is asked for by all of them.
+    """
     having: dict[tuple[str, str | None], list[int]] = defaultdict(list)
     wording: dict[str, str] = {}
     for number, item in enumerate(items):
-        for text in item.texts:
+        for text in item.texts or item.all_texts():
             key = normalised(text)
             wording.setdefault(key, text)
             owners = having[key, item.group if gallery == "group" else None]

@@ -71,7 +71,8 @@ def test_the_command_reads_two_folders(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "| 258 | 97.0 | 92.0 | 5.0 | 3.0 | **differ** |" in done.stdout
     (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / "figures.json").write_text("{}")
-    for other in ("missing", "empty"):
-        with pytest.raises(IncomparableRuns, match="no table of figures"):
-            main(tmp_path / "a", tmp_path / other)
+    for text in ("{}", '{"model": "m", "fingerprint": "f", "runs": []}', '{"model": "m"', "[]"):
+        (tmp_path / "empty" / "figures.json").write_text(text)
+        for other in ("missing", "empty"):
+            with pytest.raises(IncomparableRuns, match="no table of figures|no figure in common"):
+                main(tmp_path / "a", tmp_path / other)

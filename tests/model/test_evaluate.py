@@ -98,6 +98,14 @@ def test_kinds_come_from_the_item_and_from_the_part_that_lists_the_text() -> Non
     assert kinds == {"a red hat": {"mixed", "visual"}, "hello there": {"mixed", "speech"}, "plain": set()}
 
 
+def test_a_line_that_has_texts_of_kinds_alone_is_asked_for_by_them() -> None:
+    parts = {"seen": ("a red hat",), "said": ("hello there",)}
+    queries = gather_queries([item("a", parts=parts), item("b", "a blue hat", parts=parts)])
+    assert [(query.text, query.owners) for query in queries] == [
+        ("a red hat", (0,)), ("hello there", (0,)), ("a blue hat", (1,))
+    ]  # fmt: skip
+
+
 # ---- the document ----------------------------------------------------------------------------------------------------
 
 
@@ -305,6 +313,19 @@ def test_command_prints_one_document(
     assert document["split"] == "test" and set(document["overall"]) == FIGURES | {"queries"}
     table = run("evaluate", "--data", folder, "--model", tiny_checkpoint, env={"COLUMNS": "160"})
     assert table.exit_code == 0 and "R@10" in table.stdout and "sound" in table.stdout
+
+
+def test_a_table_shows_names_as_they_are(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Brackets would be taken for styles, and the figures lost."""
+    monkeypatch.setenv("HTAV_CACHE_DIR", str(tmp_path / "cache"))
+    folder = photographs(tmp_path / "data [/b]", 1, ("test",))
+    lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    write_lines(folder, [line | {"kind": "mine [/x]", "text_source": "me [/y]"} for line in lines])
+    shown = run("evaluate", "--data", folder, "--model", tiny_checkpoint, env={"COLUMNS": "300"})
+    assert shown.exit_code == 0, shown.output
+    assert all(name in shown.stdout for name in ("data [/b]", "mine [/x]", "me [/y]"))
 
 
 def test_command_hands_on_the_service_s_shortlist(

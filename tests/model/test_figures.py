@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from model import cli
 from model.evaluation import figures
+from model.evaluation.evaluate import EvaluationError
 from model.evaluation.figures import ROWS, Figure, Places, Row, command_of, markdown, run_rows
 from model.evaluation.testsets import build
 from model.retriever import Retriever
@@ -110,6 +111,14 @@ def test_rows_that_do_not_say_what_they_were_made_from_are_measured_again(
         del found[origin]
     path.write_text(json.dumps(kept))
     assert run_rows(SMALL[:1], places, retriever, path.parent) == first and len(asked) == 2
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"model": "m", "fingerprint": "f", "runs": {"a": 1}}'])
+def test_a_damaged_report_is_said_and_kept(retriever: Retriever, places: Places, tmp_path: Path, text: str) -> None:
+    (tmp_path / "figures.json").write_text(text)
+    with pytest.raises(EvaluationError, match="cannot be read") as caught:
+        run_rows(SMALL[:1], places, retriever, tmp_path)
+    assert caught.value.hint and (tmp_path / "figures.json").read_text() == text
 
 
 def test_report_says_which_goals_were_missed(retriever: Retriever, places: Places, tmp_path: Path) -> None:

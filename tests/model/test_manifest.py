@@ -136,6 +136,12 @@ def test_written_manifest_is_read_back(tmp_path: Path) -> None:
     assert [item.texts for item in load_manifest(tmp_path)] == [("A dog barks.",), ("naïve café",)]
 
 
+def test_a_mark_before_the_first_line_is_no_text(tmp_path: Path) -> None:
+    """As editors of Windows write it, with their line ends."""
+    (tmp_path / "manifest.jsonl").write_bytes(b'\xef\xbb\xbf{"file": "a.mp4", "texts": ["a dog"]}\r\n')
+    assert [item.texts for item in load_manifest(tmp_path)] == [("a dog",)]
+
+
 def test_interrupted_write_keeps_the_old_manifest(tmp_path: Path) -> None:
     write_manifest(tmp_path, [FULL])
 
