@@ -3,7 +3,7 @@
 The videos are chosen before the vector search, never after: filtering an answer afterwards would lose results.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, not_, or_, select, true
@@ -61,8 +61,14 @@ def _under(prefix: str) -> ColumnElement[bool]:
     return select(VideoUri.id).where(VideoUri.video_id == Video.id, present, start == prefix).exists()
 
 
-def admitted(session: Session, filter: Filter) -> dict[str, float]:
-    """The searchable videos that the filter admits, with their seconds."""
-    query = select(Video.id, func.coalesce(Video.duration_s, 0.0))
-    rows = session.execute(query.where(Video.state.in_(SEARCHABLE), condition(filter)))
+def admitted(session: Session, filter: Filter | None, modalities: Collection[str]) -> dict[str, float]:
+    """The searchable videos that the filter admits and that have any of the modalities, with their seconds."""
+    query = select(Video.id, func.coalesce(Video.duration_s, 0.0)).where(Video.state.in_(SEARCHABLE))
+    if filter is not None:
+        query = query.where(condition(filter))
+    if "audio" not in modalities:
+        query = query.where(Video.has_video)
+    if "video" not in modalities:
+        query = query.where(Video.has_audio)
+    rows = session.execute(query)
     return {video_id: float(seconds) for video_id, seconds in rows}

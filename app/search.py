@@ -31,7 +31,7 @@ from app.shortlist import shortlist
 from app.telemetry import Metrics
 from indexer.snapshot import ClipRow, CurrentSnapshot, Snapshot
 from model.explain import Relevance
-from model.retriever import Retriever
+from model.retriever import BOTH, Retriever
 from model.text import TextEncoding
 from model.tokens import TokenSet
 
@@ -68,7 +68,7 @@ class Scored:
 
     @property
     def has_what_counts(self) -> bool:
-        """A clip with nothing of what was asked for is no answer: its 0 would pass those that do not fit."""
+        """A clip without any of it is no answer, though its video is: its 0 would pass those that do not fit."""
         return not (math.isnan(self.video) and math.isnan(self.audio))
 
 
@@ -185,11 +185,11 @@ class _Answer:
     def _pool(self) -> tuple[Pool, NDArray[np.int64] | None]:
         """What is searched, and its clips; None stands for all of them."""
         snapshot = self.snapshot
-        if self.request.filter is None:
+        if self.request.filter is None and set(self.request.modalities) == set(BOTH):
             videos, clips, length = snapshot.extent()
             return Pool(videos=videos, clips=clips, seconds=round(length, 3)), None
         with self.library.catalog.session() as session:
-            seconds = admitted(session, self.request.filter)
+            seconds = admitted(session, self.request.filter, self.request.modalities)
         held = [video_id for video_id in snapshot.video_ids if video_id in seconds]
         allow = snapshot.clips_of(held)
         total = round(sum(seconds[video_id] for video_id in held), 3)
@@ -281,7 +281,8 @@ class _Answer:
 
     def _judge(self, scored: list[Scored]) -> None:
         """Say what could not be taken into account."""
-        if "audio" in self.request.modalities and scored and all(np.isnan(clip.audio) for clip in scored):
+        deaf = "audio" in self.request.modalities and all(math.isnan(clip.audio) for clip in scored)
+        if deaf and (scored or "video" not in self.request.modalities):
             self.degraded.append("audio_missing")
         if self.encoded.text.unknown[self.encoded.row]:
             self.degraded.append("unknown_words")

@@ -200,7 +200,7 @@ def encode_batch(
         glance = glance if encoded.glance is None else encoded.glance
         places = ((encoded.steps + 0.5) / (encoded.steps.max() + 1)).expand(C, -1)
     unknown, deaf = torch.full((C,), torch.nan, device=device), torch.zeros(C, 1, width, device=device)
-    silent, lasting = ~empty[:, 0], torch.ones(C, device=device)  # what training composes has sound to its end
+    silent, lasting = ~empty[:, 0], torch.ones(C, device=device)  # training takes sound to last as long as the pictures
     clips = ClipTokens(video, video_mask, levels, places, deaf, empty, unknown, glance, silent, lasting)
     if batch.waveforms is None:
         return clips, None

@@ -6,6 +6,7 @@ it needs `tokenizers` alone. English only.
 
 import unicodedata
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -181,7 +182,7 @@ class TextEncoder(nn.Module):
     def without_signs(self, text: str) -> tuple[str, list[str]]:
         """A text without what is neither in the vocabulary nor has letters that could be heard, and that: an emoji or
         a word of another script would only blur the others."""
-        left_out: list[str] = []
+        text, left_out = parted(text)
         while True:  # what is left out makes room for words that were beyond the longest query
             encoding = self.tokenizer.encode(text)
             spans = [encoding.offsets[place] for place, word in enumerate(encoding.ids) if word == self.unknown_id]
@@ -219,6 +220,21 @@ class TextEncoder(nn.Module):
 def plain(text: str) -> str:
     """A text as the vocabulary has it: composed letters, a typewriter's quotes and dashes, single spaces."""
     return " ".join(unicodedata.normalize("NFC", text).translate(TYPED).split())
+
+
+def parted(text: str) -> tuple[str, list[str]]:
+    """A text without its signs (emoji, currencies, arrows), and these; a word beside one stays."""
+    runs = [(sign, "".join(run)) for sign, run in groupby(text, _is_sign)]
+    signs = [run for sign, run in runs if sign and any(map(_is_symbol, run))]
+    return plain("".join(" " if sign else run for sign, run in runs)), signs
+
+
+def _is_sign(character: str) -> bool:
+    return _is_symbol(character) or character in "\u200d\u20e3\ufe0e\ufe0f"  # what joins and colours emoji
+
+
+def _is_symbol(character: str) -> bool:
+    return not character.isascii() and unicodedata.category(character)[0] == "S"
 
 
 def character_spans(texts: list[str], encodings: list[Encoding]) -> tuple[Tensor, Tensor]:

@@ -45,8 +45,7 @@ function countFilters() {
   byId("filters-count").textContent = count ? ` (${count})` : "";
 }
 
-/** Whether the filters can be sent; the first that cannot says why. */
-const filtersHold = () => fields().every((field) => field.reportValidity());
+const filtersHold = () => fields().every((field) => field.validity.valid);
 
 function showFilters(shown) {
   byId("filters").hidden = !shown;
@@ -64,6 +63,7 @@ export function listen({ submitted, changed }) {
     countFilters();
     const boxes = [...form.querySelectorAll("[name=modality]")];
     if (event.target.name === "modality" && !boxes.some((box) => box.checked)) boxes.find((box) => box !== event.target).checked = true;
+    event.target.reportValidity();
     if (event.target.id !== "query" && filtersHold()) changed();
   });
   // A hidden field cannot show what is wrong with it: the browser would then refuse to search, and say nothing.

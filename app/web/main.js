@@ -163,7 +163,7 @@ function draw(answer, label, body) {
   document.title = `${label} · HTAV`;
   const available = body ? actions : { ...actions, why: null };
   byId("list").replaceChildren(...answer.results.map((result) => card(result, available)));
-  if (answer.pool && !body.filter) showLibrary(answer.pool);
+  if (answer.pool && !body.filter && body.modalities.length === 2) showLibrary(answer.pool);
   showNotices({ degraded: [], ...answer });
   showStatus(answer, label);
   if (body) showMore(answer, body);
@@ -217,7 +217,7 @@ function listen() {
 
 function tryOut(example) {
   byId("query").value = example;
-  ask(example);
+  form.requestSubmit();
 }
 
 function theme() {

@@ -16,7 +16,7 @@ import typer
 
 from model.boundary import reported
 from model.errors import HtavError
-from model.evaluation.figures import DIGEST, REPORT, ROWS, Row, at, command_of, read_report
+from model.evaluation.figures import DIGEST, REPORT, ROWS, SCORING, Row, at, command_of, read_report
 
 POINTS: Final = 3.0
 ERRORS: Final = 2.0
@@ -57,15 +57,15 @@ class Pair:
 def pairs(first: Mapping[str, Any], second: Mapping[str, Any], rows: Sequence[Row] = ROWS) -> Iterator[Pair]:
     """The figures that both reports hold, in the table's order.
 
-    Raises IncomparableRuns where both are of one checkpoint, or a set's data differ between them.
+    Raises IncomparableRuns where both are of one checkpoint, or a set's data or the way to score differ between them.
     """
     if first["fingerprint"] == second["fingerprint"]:
         raise IncomparableRuns(f"Both tables are of {first['model']}.", "Give those of two runs.")
     for row in rows:
         command = command_of(row)
         one, other = (report["runs"].get(command, {}) for report in (first, second))
-        if one and other and one[DIGEST] != other[DIGEST]:
-            raise IncomparableRuns(f"The data of `{command}` are not the same in both.", "Make one of them anew.")
+        if one and other and any(one.get(origin) != other.get(origin) for origin in (DIGEST, SCORING)):
+            raise IncomparableRuns(f"`{command}` is not made of the same in both.", "Make one of them anew.")
         for figure in row.figures:
             found = at(one, figure.path), at(other, figure.path)
             if found[0] is None or found[1] is None:

@@ -10,6 +10,7 @@ often enough.
 
 import dataclasses
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -98,16 +99,9 @@ def calibrate(
     keep_freed_memory()
     retriever = Retriever.from_pretrained(folder)
     failed: list[Failure] = []
-    parts = [outcomes(retriever, path, split, queries, seed, progress, failed) for path in data]
-    found = parts[0]
-    for part in parts[1:]:
-        found = found.joined(part)
-    if len(found.score) < FEWEST:
-        raise EvaluationError(
-            f"only {len(found.score)} queries have an answer that can be read: too few to set confidence by.",
-            f"Give --data with {FEWEST} or more held-out queries."
-            + "".join(f" {failure.file}: {failure.message}" for failure in failed[:1]),
-        )
+    parts = (outcomes(retriever, path, split, queries, seed, progress, failed) for path in data)
+    found = reduce(Outcomes.joined, parts)
+    _check_enough(found, failed)
     order = np.random.default_rng(seed).permutation(len(found.score))
     halves = found.of(order[: len(order) // 2]), found.of(order[len(order) // 2 :])
     measured = report([(fit(one), other) for one, other in (halves, halves[::-1])], plot)
@@ -119,6 +113,15 @@ def calibrate(
     config, digests = checkpoint.read_config(folder)
     checkpoint.write_config(folder, dataclasses.replace(config, confidence=bands), digests)
     return told | {"failed": [dataclasses.asdict(failure) for failure in failed]}
+
+
+def _check_enough(found: Outcomes, failed: Sequence[Failure]) -> None:
+    if len(found.score) < FEWEST:
+        raise EvaluationError(
+            f"only {len(found.score)} queries have an answer that can be read: too few to set confidence by.",
+            f"Give --data with {FEWEST} or more held-out queries."
+            + "".join(f" {failure.file}: {failure.message}" for failure in failed[:1]),
+        )
 
 
 def _lines(path: Path) -> list[str]:

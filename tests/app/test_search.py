@@ -106,6 +106,9 @@ def test_modalities_choose_what_is_scored(client: httpx.Client) -> None:
     assert "tone" not in seen, "a file without pictures is no answer where pictures alone are asked for"
     heard = [r["title"] for r in results(search(client, modalities=["audio"]))]
     assert "tone" in heard and "green" not in heard
+    assert search(client, modalities=["audio"])["pool"]["videos"] == 3  # type: ignore[index]
+    deaf = search(client, modalities=["audio"], filter={"has_audio": False})
+    assert deaf["results"] == [] and deaf["degraded"] == ["audio_missing"]
     both = {r["title"]: r for r in results(search(client))}
     assert seen["red"]["score"] == pytest.approx(seen["red"]["modality_scores"]["video"], abs=1e-5)  # type: ignore[index]
     assert seen["red"]["score"] != both["red"]["score"]

@@ -87,7 +87,7 @@ def test_who_scrubs_past_the_moment_sees_on(page: Page, address: str) -> None:
         response = route.fetch()
         answer = response.json()
         for result in answer["results"]:
-            result["moments"][0] |= {"start_s": 0.0, "end_s": 3.0}
+            result["moments"][0] |= {"start_s": 0.0, "end_s": 5.5}
         route.fulfill(response=response, json=answer)
 
     page.route("**/v1/search", shorten)
@@ -134,6 +134,7 @@ def test_a_filter_that_makes_no_sense_is_shown_and_told(page: Page, address: str
     ("field", "text", "holds"),
     [
         ("tags", f"home, {'g' * 64}", True), ("tags", f"home, {'g' * 65}", False), ("tags", "a," * 25, False),
+        ("tags", " tag one , " * 24 + "b", True), ("tags", "tag , " * 12 + "g" * 65, False),
         ("longest", "10000000", True), ("longest", "1e8", False),
     ],
 )  # fmt: skip

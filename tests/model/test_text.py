@@ -133,7 +133,13 @@ def test_words_unknown_words_and_understanding() -> None:
     assert found.mask.sum(dim=1).tolist() == [len(words) for words in found.words]
 
 
-@pytest.mark.parametrize("text", ["a red dog 😂", "犬 a red dog", "a red 日本 dog ✨✨"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a red dog😂", "犬 a red dog", "a red 日本 dog ✨✨", "\u2764\ufe0f a red dog",
+        "a \U0001f469\u200d\U0001f692 red dog",
+    ],
+)  # fmt: skip
 def test_a_sign_changes_nothing_but_is_named(text: str) -> None:
     """Nor does it take the place of a word."""
     asked, alone = tiny().encode_text([text]), tiny().encode_text(["a red dog"])

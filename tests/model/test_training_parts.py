@@ -67,6 +67,8 @@ def test_only_what_is_named_learns() -> None:
     assert all(name.startswith(("coarse.widened.", "video.summary.")) for name in names)
     with pytest.raises(TrainingError, match="no weight's name starts so"):
         parameters.select(fresh_tiny(), RetrievalLoss(), replace(options, only="nowhere"))
+    with pytest.raises(TrainingError, match="leaves nothing to learn"):
+        parameters.select(fresh_tiny(), RetrievalLoss(), replace(options, only="coarse.listing."))
 
 
 def test_temperatures_thresholds_and_gates_learn_faster_than_matrices() -> None:
