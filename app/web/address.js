@@ -2,11 +2,11 @@
 
 let shown = location.search;
 
-/** What the address asks for: a query, or the videos like one of its results. */
+/** What the address asks for: a query with what is chosen beside it, or the videos like one of its results. */
 export function asksFor() {
   const parts = new URLSearchParams(location.search);
   shown = location.search;
-  return { query: (parts.get("q") ?? "").trim(), like: parts.get("like"), title: history.state?.title };
+  return { query: (parts.get("q") ?? "").trim(), like: parts.get("like"), choices: parts, title: history.state?.title };
 }
 
 /** Each list has one place in history: to ask for it again adds none. */

@@ -5,6 +5,8 @@ import { byId } from "./dom.js";
 export const form = byId("search");
 
 const fields = () => [...byId("filters").querySelectorAll("input, select")];
+const modalities = () => [...form.querySelectorAll("[name=modality]")];
+const usual = (field) => (field.tagName === "SELECT" ? field.options[0].value : "");
 
 /** A bound that is no length counts as none; `filtersHold` says that it is wrong. */
 function number(name) {
@@ -29,12 +31,11 @@ function filterOf() {
 }
 
 export function bodyOf(query) {
-  const modalities = [...form.querySelectorAll("[name=modality]:checked")].map((box) => box.value);
   const filter = filterOf();
   return {
     query,
     limit: Number(form.elements.limit.value),
-    modalities,
+    modalities: modalities().filter((box) => box.checked).map((box) => box.value),
     min_confidence: form.elements.min_confidence.value,
     ...(Object.keys(filter).length && { filter }),
   };
@@ -43,6 +44,24 @@ export function bodyOf(query) {
 function countFilters() {
   const count = Object.keys(filterOf()).length + (form.elements.min_confidence.value !== "none");
   byId("filters-count").textContent = count ? ` (${count})` : "";
+}
+
+/** What is chosen beside the query and other than usual, by the names of the fields. */
+export function chosen() {
+  const filters = fields().filter((field) => field.value !== usual(field)).map((field) => [field.name, field.value]);
+  const boxes = modalities().filter((box) => box.checked);
+  return Object.fromEntries(boxes.length < modalities().length ? [...filters, ["modality", boxes[0].value]] : filters);
+}
+
+/** Chooses again what `chosen` told; what no field can hold counts as the usual. */
+export function choose(told) {
+  for (const field of fields()) {
+    field.value = told.get(field.name) ?? usual(field);
+    if (!field.validity.valid || field.selectedIndex === -1) field.value = usual(field);
+  }
+  const known = modalities().some((box) => box.value === told.get("modality"));
+  for (const box of modalities()) box.checked = !known || box.value === told.get("modality");
+  countFilters();
 }
 
 const filtersHold = () => fields().every((field) => field.validity.valid);
@@ -61,7 +80,7 @@ export function listen({ submitted, changed }) {
   });
   form.addEventListener("change", (event) => {
     countFilters();
-    const boxes = [...form.querySelectorAll("[name=modality]")];
+    const boxes = modalities();
     if (event.target.name === "modality" && !boxes.some((box) => box.checked)) boxes.find((box) => box !== event.target).checked = true;
     event.target.reportValidity();
     if (event.target.id !== "query" && filtersHold()) changed();
@@ -70,7 +89,7 @@ export function listen({ submitted, changed }) {
   form.addEventListener("invalid", (event) => fields().includes(event.target) && showFilters(true), true);
   byId("filters-button").addEventListener("click", () => showFilters(byId("filters").hidden));
   byId("filters-clear").addEventListener("click", () => {
-    for (const field of fields()) field.value = field.tagName === "SELECT" ? field.options[0].value : "";
+    for (const field of fields()) field.value = usual(field);
     countFilters();
     changed();
   });

@@ -3,7 +3,7 @@
 import { Problem, search, similar, version } from "./api.js";
 import { asksFor, onReturn, remember } from "./address.js";
 import { byId, element, plural, span } from "./dom.js";
-import { bodyOf, form, listen as listenToForm } from "./form.js";
+import { bodyOf, choose, chosen, form, listen as listenToForm } from "./form.js";
 import { notice, problemNotice } from "./notices.js";
 import { pauseAll } from "./player.js";
 import { card, skeletons } from "./results.js";
@@ -128,7 +128,7 @@ const actions = {
   async similar(result, where, button) {
     await inCard(where, button, async () => {
       const answer = await similar(result.video_id, 10, running.signal);
-      remember({ ...(asked && { q: asked.query }), like: result.video_id }, result.title);
+      remember({ ...(asked && { q: asked.query }), ...chosen(), like: result.video_id }, result.title);
       leave();
       draw(answer, likeness(result.title), null);
       byId("results").scrollIntoView();
@@ -188,7 +188,7 @@ function run(body) {
 }
 
 function ask(query) {
-  remember({ q: query });
+  remember({ q: query, ...chosen() });
   return run(bodyOf(query));
 }
 
@@ -233,7 +233,8 @@ function theme() {
 }
 
 function begin() {
-  const { query, like, title } = asksFor();
+  const { query, like, choices, title } = asksFor();
+  choose(choices);
   if (query || asked) byId("query").value = query; // else it keeps what was typed while the page came
   if (!like) return query ? run(bodyOf(query)) : showNothing();
   asked = query ? bodyOf(query) : null;

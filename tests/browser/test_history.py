@@ -28,6 +28,30 @@ def test_back_from_the_first_query_brings_the_empty_page(page: Page, address: st
     expect(page.locator(".card")).to_have_count(3)
 
 
+def test_what_is_chosen_beside_the_query_is_in_the_address(page: Page, address: str) -> None:
+    """So that a reload, Back and a sent link bring the same list."""
+    ask(page, address)
+    page.get_by_role("button", name="Filters").click()
+    page.locator("[name=has_audio]").select_option("false")
+    expect(page.locator(".card h3")).to_have_text(["1.green"])
+    expect(page).to_have_url(re.compile(r"\?q=a\+red\+room&has_audio=false$"))
+    page.reload()
+    expect(page.locator(".card h3")).to_have_text(["1.green"])
+    expect(page.locator("#filters-count")).to_have_text(" (1)")
+    page.go_back()
+    expect(page.locator(".card h3")).to_have_count(3)
+    expect(page.locator("[name=has_audio]")).to_have_value("")
+    page.get_by_text("Sound", exact=True).first.click()
+    expect(page).to_have_url(re.compile("&modality=video$"))
+
+
+def test_an_address_with_what_no_field_holds_counts_as_usual(page: Page, address: str) -> None:
+    page.goto(f"{address}/?q=a+red+room&shortest=-5&limit=7&has_audio=maybe&modality=smell")
+    expect(page.locator(".card h3")).to_have_count(3)
+    expect(page.locator("#filters-count")).to_be_empty()
+    expect(page.locator("[name=modality]:checked")).to_have_count(2)
+
+
 def test_a_query_of_spaces_is_the_empty_page(page: Page, address: str) -> None:
     page.goto(f"{address}/?q=%20")
     expect(page.get_by_role("searchbox")).to_be_focused()
