@@ -48,7 +48,7 @@ function countFilters() {
 
 /** What is chosen beside the query and other than usual, by the names of the fields. */
 export function chosen() {
-  const filters = fields().filter((field) => field.value !== usual(field)).map((field) => [field.name, field.value]);
+  const filters = fields().filter((field) => field.validity.valid && field.value !== usual(field)).map((field) => [field.name, field.value]);
   const boxes = modalities().filter((box) => box.checked);
   return Object.fromEntries(boxes.length < modalities().length ? [...filters, ["modality", boxes[0].value]] : filters);
 }
