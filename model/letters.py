@@ -20,7 +20,7 @@ SYMBOLS = "_ abcdefghijklmnopqrstuvwxyz'0123456789"  # CTC's blank, which is pad
 BLANK, SPACE = 0, 1
 _SURE = math.log(0.98)  # of being no letter: of such frames in a row, one says as much as all
 _NEVER = -1e4
-TYPED = str.maketrans("‘’ʼ“”„–—", "'''\"\"\"--")  # a telephone writes don’t, books and captions don't
+TYPED = str.maketrans("‘’ʼ´“”„–—", "''''\"\"\"--")  # a telephone writes don’t, books and captions don't
 _WHOLE = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe"})  # that no accent is taken off
 
 

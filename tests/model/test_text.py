@@ -105,9 +105,10 @@ def test_case_and_spaces_around_do_not_matter() -> None:
 
 
 def test_how_a_text_is_typed_does_not_matter() -> None:
-    typed, plain = (tiny().encode_text([text]) for text in ("“don’t\u00a0go”", '"don\'t go"'))
-    torch.testing.assert_close(typed.tokens, plain.tokens)
-    assert typed.words == plain.words and typed.unknown == plain.unknown
+    plain = tiny().encode_text(['"don\'t go"'])
+    for typed in (tiny().encode_text([text]) for text in ("“don’t\u00a0go”", "“don´t go”")):
+        torch.testing.assert_close(typed.tokens, plain.tokens)
+        assert typed.words == plain.words and typed.unknown == plain.unknown
     composed, apart = (tiny().encode_text([text]) for text in ("a caf\u00e9", "a cafe\u0301"))
     torch.testing.assert_close(composed.tokens, apart.tokens)
 
