@@ -152,11 +152,6 @@ def _remove(uri: VideoUri) -> None:
             path.unlink(missing_ok=True)
 
 
-def _present(video: Video) -> list[VideoUri]:
-    """Files that are there, then those that are missing."""
-    return sorted(video.uris, key=lambda uri: (uri.missing_since is not None, uri.id))
-
-
 def _inside(uri: VideoUri) -> Path | None:
     """The file, if it is a regular one and really lies inside its root (a symbolic link may point elsewhere).
 
@@ -182,9 +177,7 @@ def _readable(uri: VideoUri) -> Path | None:
 
 
 def _out(video: Video, clips: int) -> VideoOut:
-    present = _present(video)
-    there = [uri for uri in present if uri.missing_since is None]
-    uris = [uri.path for uri in there or present]  # where a video without any file was
+    uris = [uri.path for uri in video.present or video.uris]  # where a video without any file was
     names = ("id", "title", "duration_s", "has_video", "has_audio", "width", "height", "collection", "added_at")
     values = {name: getattr(video, name) for name in (*names, "recorded_at", "code", "message")}
     uri, state, tags = uris[0] if uris else "", video.state.value, list(video.tags)

@@ -42,12 +42,11 @@ def live_files(catalog: Catalog) -> list[str]:
     """One path for each video that can be encoded again."""
     with catalog.session() as session:
         query = select(Video).where(Video.state.in_((*SEARCHABLE, VideoState.FAILED)))
-        paths = [[uri for uri in video.uris if uri.missing_since is None][:1] for video in session.scalars(query)]
-        return sorted(str(uri.file_path) for one in paths for uri in one)
+        return sorted(str(uri.file_path) for video in session.scalars(query) for uri in video.present[:1])
 
 
 def _video(video: Video, clips: int) -> dict[str, Any]:
-    uris = [_shown(uri) for uri in video.uris if uri.missing_since is None or video.state is VideoState.MISSING]
+    uris = [_shown(uri) for uri in (video.uris if video.state is VideoState.MISSING else video.present)]
     return {
         "id": video.id,
         "uri": uris[0] if uris else None,

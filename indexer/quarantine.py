@@ -39,7 +39,7 @@ def requeue(session: Session, videos: Sequence[Video], code: str) -> list[str]:
     for video in videos:
         video.state, video.code = VideoState.QUEUED, code
         video.message = "Its stored data is damaged; it will be indexed again."
-    paths = [uri.file_path for video in videos for uri in video.uris if uri.missing_since is None]
+    paths = [uri.file_path for video in videos for uri in video.present]
     if paths:
         enqueue(session, paths, kind="index", options={"retry": False, "reason": code, "revive": False})
     return [video.id for video in videos]

@@ -194,6 +194,11 @@ class Video(Base):
     )
     tags: AssociationProxy[list[str]] = association_proxy("tag_rows", "tag", creator=lambda tag: VideoTag(tag=tag))
 
+    @property
+    def present(self) -> list["VideoUri"]:
+        """Its files that were there when their folder was last looked through, the first known first."""
+        return [uri for uri in self.uris if uri.missing_since is None]
+
 
 class VideoTag(Base):
     __tablename__ = "video_tag"

@@ -6,6 +6,7 @@ export const form = byId("search");
 
 const fields = () => [...byId("filters").querySelectorAll("input, select")];
 const modalities = () => [...form.querySelectorAll("[name=modality]")];
+const checked = () => modalities().filter((box) => box.checked).map((box) => box.value);
 const usual = (field) => (field.tagName === "SELECT" ? field.options[0].value : "");
 
 /** A bound that is no length counts as none; `filtersHold` says that it is wrong. */
@@ -35,7 +36,7 @@ export function bodyOf(query) {
   return {
     query,
     limit: Number(form.elements.limit.value),
-    modalities: modalities().filter((box) => box.checked).map((box) => box.value),
+    modalities: checked(),
     min_confidence: form.elements.min_confidence.value,
     ...(Object.keys(filter).length && { filter }),
   };
@@ -49,8 +50,8 @@ function countFilters() {
 /** What is chosen beside the query and other than usual, by the names of the fields. */
 export function chosen() {
   const filters = fields().filter((field) => field.validity.valid && field.value !== usual(field)).map((field) => [field.name, field.value]);
-  const boxes = modalities().filter((box) => box.checked);
-  return Object.fromEntries(boxes.length < modalities().length ? [...filters, ["modality", boxes[0].value]] : filters);
+  const [modality, ...others] = checked();
+  return Object.fromEntries(others.length ? filters : [...filters, ["modality", modality]]);
 }
 
 /** Chooses again what `chosen` told; what no field can hold counts as the usual. */
@@ -80,8 +81,7 @@ export function listen({ submitted, changed }) {
   });
   form.addEventListener("change", (event) => {
     countFilters();
-    const boxes = modalities();
-    if (event.target.name === "modality" && !boxes.some((box) => box.checked)) boxes.find((box) => box !== event.target).checked = true;
+    if (event.target.name === "modality" && !checked().length) modalities().find((box) => box !== event.target).checked = true;
     event.target.reportValidity();
     if (event.target.id !== "query" && filtersHold()) changed();
   });

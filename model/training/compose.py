@@ -20,13 +20,14 @@ from model.data.examples import Example, Source, views_of, weight_of
 from model.data.features import FeatureStore
 from model.data.items import ClipCache
 from model.data.manifest import normalised
+from model.media import WINDOW_S
 from model.sound_format import SAMPLE_RATE
 from model.training.asked import Part, Shown, ask, ask_wrong, of_sense, said_key, silence, truth
 from model.training.batch import TrainBatch
 from model.training.options import GRID, SQUARE, TrainingError
 
 COMPOSED: Final = "composed"  # the form of a source of such films
-LONGEST: Final = 10 * SAMPLE_RATE  # samples, as the windows of the index
+LONGEST: Final = round(WINDOW_S * SAMPLE_RATE)  # samples of a window of the index
 OWN_KIND: Final = 64  # photographs of a source from which on its films are composed apart
 # How often; see where each is used. Half the frames cost half and teach as much, but those of the index must be known.
 FULL, STILL, CUT, SPOKEN, TWO_SOUNDS, BEHIND, CHANGED, IN_LARGE = 0.3, 0.5, 0.4, 0.5, 0.35, 0.5, 0.3, 0.5
