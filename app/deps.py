@@ -52,9 +52,10 @@ def permit_media(
     service.guard.check(key or (token.credentials if token else None), "search")
 
 
+JOB_ID = "^[0-9A-HJKMNP-TV-Z]{26}$"
 VideoId = Annotated[UUID, Path(description="Id of a video", examples=[EXAMPLE_VIDEO])]
 JobId = Annotated[
     str,
-    Path(description="Id of a job", pattern="^[0-9A-HJKMNP-TV-Z]{26}$", examples=[EXAMPLE_JOB]),
+    Path(description="Id of a job", pattern=JOB_ID, examples=[EXAMPLE_JOB]),
 ]
 Limit = Annotated[int, Query(ge=1, le=100, description="Entries a page")]

@@ -1,10 +1,12 @@
 """Index jobs as clients ask for them and see them. The work itself is the worker's; this process only writes rows."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import and_, func, or_, select
+from sqlalchemy.orm import Session
 
 from app.config import Settings
 from app.problems import Conflict
@@ -66,9 +68,10 @@ def retry(catalog: Catalog, job_id: str) -> str:
 
 def _remembered(catalog: Catalog, scope: Scope, absolute: bool) -> list[Path]:
     """The roots below which the catalog knows a file there: one that is gone may be asked for, to be marked missing."""
-    start = func.substr(VideoUri.path, 1, len(scope.path) + 1)
-    below = or_(VideoUri.path == scope.path, start == f"{scope.path}/")
-    query = select(MediaRoot.path).join(VideoUri, VideoUri.root_id == MediaRoot.id).where(below).distinct()
+    query = select(MediaRoot.path).join(VideoUri, VideoUri.root_id == MediaRoot.id).distinct()
+    if scope.path:  # else it is the root itself, which all of its files are below
+        start = func.substr(VideoUri.path, 1, len(scope.path) + 1)
+        query = query.where(or_(VideoUri.path == scope.path, start == f"{scope.path}/"))
     if absolute:
         query = query.where(MediaRoot.path == stored_name(scope.root))
     with catalog.session() as session:
@@ -116,15 +119,29 @@ def _failed(catalog: Catalog, job_id: str) -> list[FileProblem]:
     query = select(JobFile, FileFailure).outerjoin(FileFailure, match).order_by(JobFile.path).limit(FAILED_SHOWN)
     query = query.where(JobFile.job_id == job_id, JobFile.state == VideoState.FAILED)
     with catalog.session() as session:
-        return [
-            FileProblem(
-                uri=file.path,
-                code=(failure.code if failure else None) or "unknown",
-                message=failure.message if failure else "",
-                attempts=failure.attempts if failure else 0,
-            )
-            for file, failure in session.execute(query)
-        ]
+        rows = session.execute(query).all()
+        said = _said(session, job_id, [file.path for file, _ in rows])
+        return [_problem(file, said.get((file.path, file.video_id), {}), failure) for file, failure in rows]
+
+
+def _said(session: Session, job_id: str, paths: Sequence[str]) -> dict[tuple[str, str | None], dict[str, Any]]:
+    """What the job said last of each of its files that failed. With the video, since two roots may have such a path."""
+    state, path = JobEvent.data["state"].as_string(), JobEvent.data["path"].as_string()
+    query = select(JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.kind == "file")
+    query = query.where(state == VideoState.FAILED.value, path.in_(paths)).order_by(JobEvent.id)
+    return {(data["path"], data["video_id"]): data for data in session.scalars(query)}
+
+
+def _problem(file: JobFile, said: Mapping[str, Any], failure: FileFailure | None) -> FileProblem:
+    """By the job's own account: what is known of the file now is another job's, or nothing once it is indexed."""
+    if not said.get("code") and failure is not None:
+        said = {"code": failure.code, "message": failure.message, "attempts": failure.attempts}
+    return FileProblem(
+        uri=file.path,
+        code=said.get("code") or "unknown",
+        message=said.get("message") or "",
+        attempts=said.get("attempts") or 0,
+    )
 
 
 def _relative(path: Path, roots: Collection[Path]) -> str:

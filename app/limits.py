@@ -14,6 +14,7 @@ from app.problems import AppError, BadRequest, BodyTooLarge, Forbidden, RequestT
 
 UPLOAD = ("POST", "/v1/videos")
 LINGER_S = 1.0
+PROBES = {"/livez", "/readyz"}  # asked by address, as Kubernetes does, and they tell no secret
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -120,8 +121,8 @@ class Origin:
     """Refuse what a web page of another site makes a browser send here.
 
     A service on localhost without keys trusts whoever can reach it, and any page that the user visits can: with a form
-    (refused by `Sec-Fetch-Site`) or by pointing its own host name at 127.0.0.1 (refused by the `Host` header).
-    `hosts` empty: any host name is answered.
+    (refused by `Sec-Fetch-Site`, or by `Origin` where the browser does not send that: to plain http on a network) or by
+    pointing its own host name at 127.0.0.1 (refused by the `Host` header). `hosts` empty: any host name is answered.
     """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
@@ -136,15 +137,37 @@ class Origin:
             await error_response(error, scope["path"])(scope, receive, send)
 
     def _objection(self, scope: Scope) -> AppError | None:
-        headers = dict(scope["headers"])
-        host = headers.get(b"host", b"").decode("latin-1").lower()
-        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        if self.hosts and name not in self.hosts:
+        headers = {name: value.decode("latin-1").lower() for name, value in scope["headers"]}
+        host = headers.get(b"host", "")
+        if self.hosts and _name(host) not in self.hosts and scope["path"] not in PROBES:
             return BadRequest(
                 "This service does not answer to that host name.",
                 "Use the address it was started with, or add the name to HTAV_ALLOWED_HOSTS.",
                 code="unknown_host",
             )
-        if scope["method"] not in _SAFE_METHODS and headers.get(b"sec-fetch-site") == b"cross-site":
-            return Forbidden("Another site's page may not change anything here.", code="cross_site")
+        if scope["method"] not in _SAFE_METHODS and self._from_elsewhere(headers, host):
+            return Forbidden(
+                "Another site's page may not change anything here.",
+                "If it is this service's own page, behind a proxy: have the proxy pass `Host` on unchanged, or add the "
+                "page's host name to HTAV_ALLOWED_HOSTS.",
+                code="cross_site",
+            )
         return None
+
+    def _from_elsewhere(self, headers: dict[bytes, str], host: str) -> bool:
+        """Whether a browser says that another site's page asks; programs that are none say nothing.
+
+        What the browser itself has judged counts first: a proxy may have put another `Host`. For the same reason an
+        allowed name is none of elsewhere. `Origin: null` is a page that hides where it is from.
+        """
+        if b"sec-fetch-site" in headers:
+            return headers[b"sec-fetch-site"] == "cross-site"
+        if b"origin" not in headers:
+            return False
+        origin = headers[b"origin"].partition("://")[2]
+        return not origin or (origin != host and _name(origin) not in self.hosts)
+
+
+def _name(host: str) -> str:
+    """A host without its port."""
+    return host if host.endswith("]") else host.rsplit(":", 1)[0]

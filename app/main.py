@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from ipaddress import IPv6Address
 from typing import Any
 
 from fastapi import FastAPI
@@ -68,7 +69,15 @@ def hosts(settings: Settings) -> list[str]:
     """
     if not settings.loopback and not settings.allowed_hosts:
         return []
-    return ["localhost", "127.0.0.1", "[::1]", settings.host, *settings.allowed_hosts]
+    return ["localhost", "127.0.0.1", "[::1]", *map(_written, [settings.host, *settings.allowed_hosts])]
+
+
+def _written(host: str) -> str:
+    """A host as `Host` has it: an IPv6 address in its short form and in brackets (RFC 5952; RFC 3986, 3.2.2)."""
+    try:
+        return f"[{IPv6Address(host.strip('[]'))}]"
+    except ValueError:
+        return host
 
 
 def _add_pages(app: FastAPI, service: Service) -> None:

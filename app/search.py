@@ -309,9 +309,14 @@ def moment(video_id: str, span: Span) -> Moment:
         end_s=end,
         peak_s=peak,
         score=round(span.score, 6),
-        thumbnail_url=f"{base}/thumbnail?t={peak:g}",
-        stream_url=f"{base}/stream#t={start:g},{end:g}",
+        thumbnail_url=f"{base}/thumbnail?t={_seconds(peak)}",
+        stream_url=f"{base}/stream#t={_seconds(start)},{_seconds(end)}",
     )
+
+
+def _seconds(value: float) -> str:
+    """To the hundredth, in as few digits as say it, however long the video."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def _number(score: float) -> float | None:

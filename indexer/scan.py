@@ -65,6 +65,9 @@ def resolve(given: str | Path, roots: Collection[Path], *, owner: bool) -> Scope
     """
     target = _real(given, roots, owner)
     root = deepest_root(target, roots)
+    if root is None and not owner:  # before any look at it: others must not learn what lies outside
+        hint = "Add its folder to HTAV_MEDIA_ROOTS, or index it once on the command line."
+        raise OutsideMediaRoot(f"{_shown(given)} lies outside the media roots.", hint)
     try:
         mode = target.stat().st_mode
     except (OSError, ValueError) as err:
@@ -73,9 +76,6 @@ def resolve(given: str | Path, roots: Collection[Path], *, owner: bool) -> Scope
         return Scope(root, _relative(target, root), is_file=False, exists=False)
     is_folder = stat.S_ISDIR(mode)
     if root is None:
-        if not owner:
-            hint = "Add its folder to HTAV_MEDIA_ROOTS, or index it once on the command line."
-            raise OutsideMediaRoot(f"{_shown(given)} lies outside the media roots.", hint)
         root = target if is_folder else target.parent
     return Scope(root, _relative(target, root), is_file=not is_folder)
 
@@ -115,17 +115,20 @@ def deepest_root(path: Path, roots: Collection[Path]) -> Path | None:
 
 
 def _real(given: str | Path, roots: Collection[Path], owner: bool) -> Path:
-    """Links and `..` resolved; a relative path through the API is relative to a root that has it."""
+    """Links and `..` resolved; a relative path through the API is relative to a root that has it.
+
+    Through the API, a loop of links is no error of its own: it would tell that there is one, wherever it lies.
+    """
     try:
         path = file_path("", str(given))  # the catalog's form of a name is as good as the disk's
         if not owner and not path.is_absolute():
-            choices = [(root / path).resolve() for root in roots]
+            choices = [Path(os.path.realpath(root / path)) for root in roots]
             inside = [choice for choice in choices if deepest_root(choice, roots) is not None]
             present = [choice for choice in inside if choice.exists()]
             if not inside:
                 raise OutsideMediaRoot(f"{_shown(given)} lies outside the media roots.", "Give a path inside one.")
             return (present or inside)[0]
-        return path.resolve()
+        return path.resolve() if owner else Path(os.path.realpath(path))
     except (OSError, ValueError, RuntimeError) as err:  # too long, a NUL in it, a loop of links
         raise PathNotFound(f"{_shown(given)} is no path.", "Check the path.") from err
 

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from app import indexing
-from app.deps import JobId, Limit, ServiceDep, permit
+from app.deps import JOB_ID, JobId, Limit, ServiceDep, permit
 from app.problems import documented
 from app.schemas import JobAccepted, JobCreate, JobList, JobOut
 from app.schemas.jobs import JobStateName
@@ -30,6 +30,7 @@ EVENT: dict[str, Any] = {
         "retry": {"type": "integer"},
     },
 }
+ENDED = {"description": "The job has finished, and no event lies behind `Last-Event-ID`: EventSource asks no more"}
 POLL_S = 0.25
 PING_S = 15.0
 
@@ -64,11 +65,13 @@ def create_index_job(body: JobCreate, service: ServiceDep) -> Response:
 def list_index_jobs(
     service: ServiceDep,
     limit: Limit = 20,
+    cursor: Annotated[str | None, Query(pattern=JOB_ID, description="`next_cursor` of the page before")] = None,
     state: Annotated[JobStateName | None, Query(description="Only jobs in this state")] = None,
 ) -> JobList:
     wanted = JobState(state) if state else None
-    rows = jobs.list_jobs(service.catalog, limit=limit, state=wanted)
-    return JobList(jobs=indexing.jobs_out(service.catalog, rows))
+    rows = jobs.list_jobs(service.catalog, limit=limit + 1, before=cursor, state=wanted)
+    page, more = rows[:limit], len(rows) > limit
+    return JobList(jobs=indexing.jobs_out(service.catalog, page), next_cursor=page[-1].id if more else None)
 
 
 @router.get(
@@ -110,7 +113,7 @@ def retry_index_job(job_id: JobId, service: ServiceDep) -> Response:
     operation_id="index_job_events",
     dependencies=[reads],
     response_class=EventStream,
-    responses=documented(404) | {200: {"content": {"text/event-stream": {"schema": EVENT}}}},
+    responses=documented(404) | {200: {"content": {"text/event-stream": {"schema": EVENT}}}, 204: ENDED},
     summary="Follow a job",
 )
 async def index_job_events(
@@ -123,7 +126,11 @@ async def index_job_events(
 
     `state`, `scanned`, `found`, `file`, `note` and, when that was asked for, `cancel_requested`.
     """
-    await run_in_threadpool(jobs.get, service.catalog, job_id)
+    job = await run_in_threadpool(jobs.get, service.catalog, job_id)
+    if job.state in jobs.FINISHED and not await run_in_threadpool(
+        jobs.events, service.catalog, job_id, after=last_event_id, limit=1
+    ):
+        return Response(status_code=204)  # a stream that merely ends is opened anew by the browser, for ever
     stream = _events(service, request, job_id, last_event_id)
     return EventStream(stream, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 

@@ -71,6 +71,7 @@ class JobOut(BaseModel):
 
 class JobList(BaseModel):
     jobs: list[JobOut]
+    next_cursor: str | None
 
 
 class JobAccepted(BaseModel):

@@ -83,6 +83,47 @@ def test_a_failed_file_can_be_tried_again(roomy: Served, tiny_checkpoint: Path) 
     problem(client.post(f"{retried.headers['location']}/retry"), 409, "conflict")
 
 
+def test_a_finished_job_goes_on_saying_why_its_files_failed(roomy: Served, tiny_checkpoint: Path) -> None:
+    """Whatever became of them since: tried again, failed in another way, indexed."""
+    client, broken = roomy.client, roomy.settings.media_roots[0] / "broken.mp4"
+    first = submit(client, "broken.mp4")
+    work(roomy, tiny_checkpoint)
+    (told,) = client.get(f"/v1/index-jobs/{first}").json()["failed"]
+    assert told["uri"] == "broken.mp4" and told["code"] != "unknown" and told["message"] and told["attempts"] == 1
+    unknown_codec(broken)
+    retried = client.post(f"/v1/index-jobs/{first}/retry").headers["location"]
+    assert client.get(f"/v1/index-jobs/{first}").json()["failed"] == [told]
+    work(roomy, tiny_checkpoint)
+    assert [failure["code"] for failure in client.get(retried).json()["failed"]] == ["unsupported_codec"]
+    assert client.get(f"/v1/index-jobs/{first}").json()["failed"] == [told]
+    write_media(broken, seconds=1, size=(64, 48))
+    submit(client, "broken.mp4")
+    work(roomy, tiny_checkpoint)
+    assert client.get(f"/v1/index-jobs/{first}").json()["failed"] == [told]
+    assert [failure["code"] for failure in client.get(retried).json()["failed"]] == ["unsupported_codec"]
+
+
+def test_files_of_one_name_in_two_roots_each_say_why_they_failed(
+    library: Library, tmp_path: Path, tiny_checkpoint: Path, postgres_url: str
+) -> None:
+    """Told by PostgreSQL, whose JSON is asked in other words than SQLite's."""
+    roots = [tmp_path / "one", tmp_path / "other"]
+    for root in roots:
+        root.mkdir()
+    (roots[0] / "a.mp4").write_bytes(b"no video at all")
+    unknown_codec(roots[1] / "a.mp4")
+    changes = {"media_roots": roots, "data_dir": tmp_path / "data", "database_url": postgres_url}
+    with serve(library.settings.model_copy(update=changes), wait=False) as running:
+        job_id = submit(running.client, *map(str, roots))
+        work(running, tiny_checkpoint)
+        before = running.client.get(f"/v1/index-jobs/{job_id}").json()["failed"]
+        running.client.post(f"/v1/index-jobs/{job_id}/retry")
+        after = running.client.get(f"/v1/index-jobs/{job_id}").json()["failed"]
+    codes = {failure["code"] for failure in before}
+    assert len(codes) == 2 and "unsupported_codec" in codes
+    assert sorted(after, key=lambda failure: failure["code"]) == sorted(before, key=lambda failure: failure["code"])
+
+
 def test_pictures_in_an_unknown_codec_fail_their_file_alone(roomy: Served, tiny_checkpoint: Path) -> None:
     client = roomy.client
     unknown_codec(roomy.settings.media_roots[0] / "odd.mp4")
@@ -154,6 +195,32 @@ def test_jobs_are_listed_newest_first(roomy: Served) -> None:
     problem(client.get("/v1/index-jobs?state=lost"), 422, "invalid_request")
 
 
+def test_pages_of_jobs_reach_the_oldest(roomy: Served) -> None:
+    client = roomy.client
+    made = [submit(client, "new.mp4") for _ in range(5)]
+    client.delete(f"/v1/index-jobs/{made[3]}")
+
+    def walk(**asked: str | int) -> list[str]:
+        seen, cursor = [], None
+        while True:
+            page = client.get("/v1/index-jobs", params=asked | ({"cursor": cursor} if cursor else {})).json()
+            assert 0 < len(page["jobs"]) <= 2
+            seen += [job["id"] for job in page["jobs"]]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return seen
+
+    everything = walk(limit=2)
+    assert everything[:5] == made[::-1] and len(set(everything)) == len(everything) == 6, "the index's own job is last"
+    assert walk(limit=2, state="queued") == [job_id for job_id in made[::-1] if job_id != made[3]]
+    assert client.get("/v1/index-jobs?limit=6").json()["next_cursor"] is None
+
+
+@pytest.mark.parametrize("cursor", ["\0", "x", "01jd8q6z3v5w8x9y0z1a2b3c4d"])
+def test_a_page_after_no_job(client: httpx.Client, cursor: str) -> None:
+    problem(client.get("/v1/index-jobs", params={"cursor": cursor}), 422, "invalid_request")
+
+
 def test_a_jobs_paths_cost_one_look_at_the_media_roots(roomy: Served) -> None:
     """However many they are, and however many jobs are listed."""
     catalog = roomy.service.catalog
@@ -204,6 +271,41 @@ def test_a_link_out_of_the_media_roots_is_refused(roomy: Served, tmp_path: Path)
     link = roomy.settings.media_roots[0] / "link"
     link.symlink_to(outside)
     problem(roomy.client.post("/v1/index-jobs", json={"paths": [str(link)]}), 403, "outside_media_root")
+
+
+def test_what_lies_outside_the_media_roots_is_not_told(roomy: Served, tmp_path: Path) -> None:
+    """A file, a folder, a loop of links and nothing at all are refused in the same words."""
+    (tmp_path / "file").write_bytes(b"secret")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    told = set()
+    for name in ("file", "folder", "loop", "nothing", "file/below", "loop/below", "nothing/below"):
+        for path in (str(tmp_path / name), f"../{name}"):
+            refused = problem(roomy.client.post("/v1/index-jobs", json={"paths": [path]}), 403, "outside_media_root")
+            told.add((path.startswith("/"), str(refused["detail"]).replace(path, "PATH"), refused["hint"]))
+    assert len(told) == 2, "one answer to absolute paths, one to relative ones"
+
+
+def test_a_media_root_that_is_gone_may_be_named(roomy: Served, tiny_checkpoint: Path) -> None:
+    """A disk that was taken out: what it held is to be marked missing, and comes back with it."""
+    client, media = roomy.client, roomy.settings.media_roots[0]
+    submit(client, "new.mp4")
+    work(roomy, tiny_checkpoint)
+    aside = media.rename(media.with_name("aside"))
+    submit(client, str(media))
+    work(roomy, tiny_checkpoint)
+    assert [video["title"] for video in client.get("/v1/videos?state=missing").json()["videos"]] == ["new"]
+    problem(client.post("/v1/index-jobs", json={"paths": [str(media / "unknown")]}), 404, "path_not_found")
+    aside.rename(media)
+    submit(client, str(media))
+    work(roomy, tiny_checkpoint)
+    assert client.get("/v1/videos?state=missing").json()["videos"] == []
+
+
+def test_a_media_root_that_never_was_there_has_nothing_to_index(library: Library, tmp_path: Path) -> None:
+    with serve(library.copy(tmp_path, media_roots=[tmp_path / "usb"]).settings, wait=False) as running:
+        named = running.client.post("/v1/index-jobs", json={"paths": [str(tmp_path / "usb")]})
+        problem(named, 404, "path_not_found")
 
 
 def test_a_path_that_neither_disk_nor_catalog_knows(roomy: Served, library: Library) -> None:
@@ -260,14 +362,19 @@ def test_a_job_is_followed_to_its_end(roomy: Served, tiny_checkpoint: Path) -> N
         "GET", f"/v1/index-jobs/{job_id}/events", headers={"Last-Event-ID": str(ids[-2])}
     ) as again:
         assert [int(event["id"]) for event in parse(again.iter_lines())] == ids[-1:], "it goes on where it stopped"
+    over = roomy.client.get(f"/v1/index-jobs/{job_id}/events", headers={"Last-Event-ID": str(ids[-1])})
+    assert (over.status_code, over.content) == (204, b""), "a browser would open it again for ever"
 
 
 def test_a_stream_ends_after_its_time_and_when_the_service_goes(library: Library, tmp_path: Path) -> None:
     with serve(library.copy(tmp_path, event_stream_s=0.3).settings) as short:
         job_id = submit(short.client, ".")
         began = time.monotonic()
-        short.client.get(f"/v1/index-jobs/{job_id}/events")
-        assert 0.2 < time.monotonic() - began < 5
+        last = jobs.events(short.service.catalog, job_id)[-1].id
+        for after in (0, last):  # also where nothing is new: the job has not finished
+            held = short.client.get(f"/v1/index-jobs/{job_id}/events", headers={"Last-Event-ID": str(after)})
+            assert held.status_code == 200
+        assert 0.4 < time.monotonic() - began < 5
     with serve(library.copy(tmp_path / "b").settings) as long:
         job_id = submit(long.client, ".")
         threading.Timer(0.3, long.service.drain).start()

@@ -21,6 +21,14 @@ def hasty(library: Library) -> Iterator[Served]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def public(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service that others on the network reach by whatever name."""
+    changes = {"host": "0.0.0.0", "data_dir": tmp_path_factory.mktemp("data")}
+    with serve(library.settings.model_copy(update=changes), wait=False) as running:
+        yield running
+
+
 def raw(port: int, *parts: bytes, wait_s: float = 10, pause_s: float = 0) -> bytes:
     """Send bytes as they are, one part after the other, and read until the server closes or falls silent."""
     with socket.create_connection(("127.0.0.1", port), timeout=wait_s) as connection:
@@ -131,7 +139,22 @@ def test_another_host_name_is_not_answered(client: httpx.Client, host: str) -> N
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8000", "[::1]:8000", "[::1]", "LOCALHOST:1"])
 def test_this_machine_is_answered_by_any_of_its_names(client: httpx.Client, host: str) -> None:
-    assert client.get("/livez", headers={"Host": host}).status_code == 200
+    assert client.get("/version", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["10.42.0.7:8000", "[fd00::7]:8000", "htav.pods.example"])
+def test_probes_are_answered_by_any_address(client: httpx.Client, host: str) -> None:
+    """Kubernetes asks a pod by its address, which nobody knows before."""
+    for path, status in {"/livez": 200, "/readyz": 200, "/metrics": 400, "/version": 400, "/": 400}.items():
+        assert client.get(path, headers={"Host": host}).status_code == status, path
+
+
+def test_an_ipv6_address_is_answered_as_browsers_write_it(library: Library, tmp_path: Path) -> None:
+    changes = {"host": "fd00:0:0::5", "allowed_hosts": ["films.example", "FD00::6"], "data_dir": tmp_path}
+    asked = {"[fd00::5]:8000": 200, "[fd00::5]": 200, "[fd00::6]:8000": 200, "films.example": 200, "[fd00::7]": 400}
+    with serve(library.settings.model_copy(update=changes), wait=False) as running:
+        client = running.client
+        assert {host: client.get("/version", headers={"Host": host}).status_code for host in asked} == asked
 
 
 def test_another_site_may_not_change_anything(client: httpx.Client) -> None:
@@ -139,6 +162,46 @@ def test_another_site_may_not_change_anything(client: httpx.Client) -> None:
     for site in ("same-origin", "none", "same-site"):
         assert client.post("/v1/search", json=QUERY, headers={"Sec-Fetch-Site": site}).status_code == 200
     assert client.get("/docs", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "passes"),
+    [
+        ({}, True),
+        ({"Origin": "http://192.168.1.5:8000"}, True),
+        ({"Origin": "http://192.168.1.5:9000"}, False),
+        ({"Origin": "http://evil.example"}, False),
+        ({"Origin": "http://192.168.1.5:8000.evil.example"}, False),
+        ({"Origin": "null"}, False),
+        ({"Origin": "https://films.example", "Sec-Fetch-Site": "same-origin"}, True),  # a proxy put another Host
+    ],
+)
+def test_another_sites_page_is_known_by_its_origin_where_the_browser_says_no_more(
+    public: Served, headers: dict[str, str], passes: bool
+) -> None:
+    """To plain http on a network, browsers send `Origin` and no `Sec-Fetch-Site`."""
+    asked = {"Host": "192.168.1.5:8000", **headers}
+    changed = public.client.post("/v1/index-jobs", json={"paths": ["."]}, headers=asked)
+    assert public.client.get("/v1/index-jobs", headers=asked).status_code == 200, "reading changes nothing"
+    if passes:
+        assert changed.status_code == 202, changed.text
+    else:
+        assert "HTAV_ALLOWED_HOSTS" in str(problem(changed, 403, "cross_site")["hint"])
+
+
+def test_a_page_behind_a_proxy_that_puts_another_host_is_known_by_its_allowed_name(
+    library: Library, tmp_path: Path
+) -> None:
+    """nginx sends the address that it forwards to, or a name without its port, unless it is told otherwise."""
+    settings = library.settings.model_copy(update={"allowed_hosts": ["films.example"], "data_dir": tmp_path})
+    with serve(settings, wait=False) as behind:
+        for host, origin, status in [
+            ("127.0.0.1:8000", "http://films.example", 202),
+            ("films.example", "http://films.example:8080", 202),
+            ("127.0.0.1:8000", "http://evil.example", 403),
+        ]:
+            headers = {"Host": host, "Origin": origin}
+            assert behind.client.post("/v1/index-jobs", json={"paths": ["."]}, headers=headers).status_code == status
 
 
 def test_a_public_address_answers_to_any_name_unless_told_otherwise(
@@ -151,7 +214,7 @@ def test_a_public_address_answers_to_any_name_unless_told_otherwise(
     def answers(settings: Settings) -> dict[str, int]:
         names = ("films.example", "films.local:8000", "evil.example", "127.0.0.1")
         with serve(settings, wait=False) as running:
-            return {name: running.client.get("/livez", headers={"Host": name}).status_code for name in names}
+            return {name: running.client.get("/version", headers={"Host": name}).status_code for name in names}
 
     assert set(answers(public).values()) == {200}
     monkeypatch.setenv("HTAV_ALLOWED_HOSTS", "films.example, Films.local")

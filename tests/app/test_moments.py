@@ -114,6 +114,18 @@ def test_events_in_order_give_the_moment_from_the_first_to_the_last() -> None:
     assert (span.start_s, span.end_s, span.peak_s) == (1.0, 7.0, 1.5)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [(0.0, "0"), (4.0, "4"), (18.5, "18.5"), (100.0, "100"), (9999.99, "9999.99"), (12345.678, "12345.68"),
+     (86399.99, "86399.99"), (1_000_000.0, "1000000")],
+)  # fmt: skip
+def test_an_address_has_the_very_second_however_long_the_video(seconds: float, written: str) -> None:
+    shown = moment("id", Span(seconds, seconds + 0.25, seconds, 0.5))
+    assert shown.thumbnail_url == f"/v1/videos/id/thumbnail?t={written}"
+    start, end = shown.stream_url.removeprefix("/v1/videos/id/stream#t=").split(",")
+    assert start == written and (float(start), float(end)) == (shown.start_s, shown.end_s)
+
+
 def test_no_clips_no_moments() -> None:
     assert find_moments([], 10.0) == []
 

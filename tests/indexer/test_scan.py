@@ -122,6 +122,14 @@ def test_relative_paths_through_the_api_belong_to_the_root_that_has_them(root: P
     assert (scope.root, scope.path, scope.is_file) == (other, "b.mp4", True)
 
 
+def test_others_are_not_told_what_lies_outside_the_roots(root: Path, tmp_path: Path) -> None:
+    touch(tmp_path / "secret.mp4")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for given in ("secret.mp4", "nowhere", "loop"):
+        with pytest.raises(OutsideMediaRoot):
+            resolve(tmp_path / given, [root], owner=False)
+
+
 def test_the_owner_is_told_of_a_path_that_does_not_exist(root: Path) -> None:
     with pytest.raises(PathNotFound, match="nowhere"):
         resolve(root / "nowhere", [], owner=True)
