@@ -7,6 +7,7 @@ PORT ?= 8000
 # Empty: the default index. A CPU wheel index with matching torch, torchvision and torchaudio saves gigabytes.
 TORCH_INDEX_URL ?=
 ARGS ?=
+BENCH ?= benchmarks/*.py
 DATA ?=
 MODEL ?=
 FIGURES ?= runs/figures
@@ -54,15 +55,15 @@ unit: $(DEV_STAMP) ## pytest alone
 coverage: $(DEV_STAMP) ## pytest with line coverage of the three rooms (at least 85 %)
 	$(BIN)/python -m pytest --cov=model --cov=indexer --cov=app --cov-report=term-missing:skip-covered --cov-fail-under=85 $(ARGS)
 
-bench: $(DEV_STAMP) ## latency and throughput on this machine
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
+bench: $(DEV_STAMP) ## latency and throughput on this machine; ARGS needs one script: BENCH=benchmarks/service.py ARGS=...
+	@set -e; for script in $(BENCH); do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
 
 test-figures: $(DEV_STAMP) ## the figures of a checkpoint on the test sets (the large one if it was made): DATA=FOLDER [MODEL=FOLDER] [FIGURES=runs/figures]
 	@test -d "$(DATA)/texts" || { echo 'DATA=FOLDER must name the data that docs/evaluation.md describes'; exit 2; }
 	$(BIN)/htav testset $(FIGURES)/sets --data $(DATA)
 	$(BIN)/htav figures $(FIGURES) --data $(DATA) --sets $(FIGURES)/sets $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
-train-compact: $(DEV_STAMP) ## make the shipped checkpoint anew from DATA=FOLDER (two processes; resumes)
+train-compact: $(DEV_STAMP) ## train a checkpoint by the shipped one's recipe: DATA=FOLDER (two processes; resumes)
 	$(BIN)/python -m model.training.recipe --data $(DATA) $(ARGS)
 
 ablate: $(DEV_STAMP) ## what each mechanism of the paper and two of our own are worth: DATA=FOLDER [MODEL=FOLDER] [ABLATION=runs/ablation]

@@ -98,7 +98,9 @@ __all__ = [
 ]
 
 BUSY_MS = 30_000
-CONNECT_S = 10  # a host that is gone may swallow packets, and would be waited for for minutes
+# libpq's, of a host that is gone and swallows packets: how long it is waited for when it is connected to, when it has
+# to confirm what was sent (else a quarter of an hour), and when it says nothing at all (else two hours).
+PATIENCE = {"connect_timeout": 10, "tcp_user_timeout": 10_000, "keepalives_idle": 30}
 MIGRATION_LOCK = 0x48544156
 OURS = (IntegrityError, ProgrammingError, DataError, NotSupportedError)  # what is wrong is what we asked for
 _WRITE = "htav_write"
@@ -193,7 +195,7 @@ def ensure_data_dir(data_dir: Path) -> None:
 def make_engine(url: URL) -> Engine:
     """An engine with the transaction behaviour that the module docstring promises."""
     if url.get_backend_name() != "sqlite":
-        patience = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_S}
+        patience = {name: value for name, value in PATIENCE.items() if name not in url.query}
         return create_engine(url, pool_pre_ping=True, connect_args=patience)
     engine = create_engine(url)
     event.listen(engine, "connect", _prepare_sqlite)

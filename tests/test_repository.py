@@ -244,16 +244,27 @@ def test_media_are_read_only_and_the_worker_has_no_way_out() -> None:
     assert [compose["networks"][n].get("internal") for n in compose["services"]["worker"]["networks"]] == [True]
 
 
-def test_every_documented_setting_reaches_the_containers() -> None:
+def test_every_setting_reaches_the_containers() -> None:
+    """But the address to listen on, which is the containers' own."""
+    from app.config import Settings
+
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     rows = re.findall(r"^\| (`HTAV_[^|]+) \|", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
     documented = set(re.findall(r"`(\w+)`", " ".join(rows)))
     assert len(documented) > 10
+    wanted = (documented | {f"HTAV_{name.upper()}" for name in Settings.model_fields}) - {"HTAV_HOST", "HTAV_PORT"}
+    fixed = {"HTAV_DATA_DIR", "HTAV_MEDIA_ROOTS", "HTAV_ALLOWED_HOSTS"}
     for name in ("api", "worker"):
         given = compose["services"][name]["environment"]
-        assert sorted(documented - {"HTAV_HOST", "HTAV_PORT"} - set(given)) == [], name
-        fixed = {"HTAV_DATA_DIR", "HTAV_MEDIA_ROOTS", "HTAV_ALLOWED_HOSTS"}
-        assert {given[setting] for setting in documented & set(given) - fixed} == {None}, "the host's value, if any"
+        assert sorted(wanted - set(given)) == [], name
+        assert {given[setting] for setting in wanted - fixed} == {None}, "the host's value, if any"
+
+
+def test_the_database_is_ready_when_it_answers_by_tcp() -> None:
+    """As the service asks it: the image's first start sets up the database behind the socket file alone."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    asked = compose["services"]["postgres"]["healthcheck"]["test"]
+    assert asked[:2] == ["CMD", "pg_isready"] and asked[asked.index("--host") + 1] == "127.0.0.1"
 
 
 def test_the_container_answers_to_this_machines_names_alone_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:

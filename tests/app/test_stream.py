@@ -103,11 +103,14 @@ def test_a_hundred_ranges_pass_and_one_more_does_not(client: httpx.Client, addre
 
 
 def test_an_absurd_number_of_ranges_costs_nothing() -> None:
-    """10^5 ranges exceed any server's header limit, so the application is asked directly."""
+    """10^5 ranges exceed any server's header limit, so the application is asked directly.
+
+    Time of this thread on a processor: a busy machine does not count.
+    """
     header = "bytes=" + ",".join("0-0" for _ in range(100_000))
-    began = time.perf_counter()
+    began = time.thread_time()
     assert excessive(header)
-    assert time.perf_counter() - began < 0.01
+    assert time.thread_time() - began < 0.01
 
 
 def test_if_range_decides_whether_the_range_still_means_the_same_file(

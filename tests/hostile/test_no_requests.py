@@ -1,15 +1,18 @@
 """T14: there is no URL source. No file in a media folder makes this program open a connection or another file."""
 
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from indexer.decode import Decoder, FileFailed
 from model import media
+from model.containers import OPEN_OPTIONS
 from tests.media_files import write_media
 
 
@@ -103,19 +106,43 @@ def test_a_name_that_looks_like_a_url_is_a_name(
     assert listener.knocks == 0
 
 
-def test_a_track_kept_in_another_file_is_not_fetched(tmp_path: Path) -> None:
+def alias(name: str) -> bytes:
+    """A QuickTime data reference to the file of this name in the same folder, as FFmpeg's `mov` demuxer reads it."""
+    path = name.encode() + b"\0" * (len(name) % 2)
+    record = bytes(10) + bytes(28) + bytes(12) + bytes(64) + bytes(16)  # the volume and the file's name are not needed
+    record += struct.pack(">HH", 1, 1) + bytes(16)  # one level up to the common folder, one down to the file
+    record += struct.pack(">hH", 2, len(path)) + path + struct.pack(">hH", -1, 0)
+    return struct.pack(">I4sI", 12 + len(record), b"alis", 0) + record
+
+
+@pytest.fixture
+def trap(tmp_path: Path) -> Path:
+    """A film without pictures of its own: its track says that they are in secret.mov, where they are white."""
+    white = np.full((32, 32, 3), 255, np.uint8)
+    secret = write_media(tmp_path / "secret.mov", seconds=0.4, size=(32, 32), picture=lambda _: white)
+    data = bytearray(secret.read_bytes())
+    pictures, tables = data.index(b"mdat"), data.rindex(b"moov")
+    data[pictures + 4 : tables - 4] = bytes(tables - pictures - 8)
+    here = b"\x00\x00\x00\x0curl \x00\x00\x00\x01"  # the media is in this file
+    assert pictures < tables < data.index(here) and data.count(here) == 1
+    there = alias(secret.name)
+    for box in (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"):
+        at = data.rindex(box) - 4
+        data[at : at + 4] = struct.pack(">I", struct.unpack(">I", data[at : at + 4])[0] + len(there) - len(here))
+    (tmp_path / "trap.mov").write_bytes(data.replace(here, there))
+    return tmp_path / "trap.mov"
+
+
+def test_a_track_kept_in_another_file_is_not_fetched(trap: Path) -> None:
     """QuickTime can refer to a file beside it: the reference is ignored, and the track then has nothing to show."""
-    secret = write_media(tmp_path / "secret.mp4", seconds=0.4, size=(32, 32))
-    data = write_media(tmp_path / "plain.mov", seconds=0.4, size=(32, 32)).read_bytes()
-    at = data.index(b"url \x00\x00\x00\x01")
-    assert data[at - 4 : at] == b"\x00\x00\x00\x0c"
-    trap = bytearray(data)
-    trap[at + 7] = 0  # "the media is in this file" is taken back; the entry now names no place
-    (tmp_path / "trap.mov").write_bytes(trap)
-    with Decoder() as decoder:
-        try:
-            seen = decoder.probe(tmp_path / "trap.mov")
-        except FileFailed:
-            return
-        opened = {path.resolve() for path in Path(f"/proc/{decoder._child.pid}/fd").iterdir()}  # type: ignore[union-attr]
-    assert secret.resolve() not in opened and seen.duration_s < 1
+    with Decoder() as decoder, pytest.raises(FileFailed) as caught:
+        decoder.probe(trap)
+    assert caught.value.code == "decode_failed"
+
+
+def test_such_a_track_would_be_fetched_by_an_unguarded_reader(trap: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: one option of FFmpeg's more, and our own reader shows the other file's pictures."""
+    monkeypatch.setitem(OPEN_OPTIONS, "enable_drefs", "1")
+    assert media.probe(trap).has_video
+    pictures, _ = media.read_frames(trap, [0.2], 32)
+    assert pictures.min() > 200

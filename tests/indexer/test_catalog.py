@@ -16,7 +16,18 @@ import pytest
 from sqlalchemy import create_engine, delete, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
-from indexer.catalog import Catalog, Clip, MediaRoot, Video, VideoState, VideoUri, file_path, media_root, video_id
+from indexer.catalog import (
+    PATIENCE,
+    Catalog,
+    Clip,
+    MediaRoot,
+    Video,
+    VideoState,
+    VideoUri,
+    file_path,
+    media_root,
+    video_id,
+)
 from indexer.config import GIB, IndexSettings
 from indexer.errors import CatalogUnusable, DataFolderUnusable, InsufficientStorage
 from tests.index_samples import add_videos, fill, ident, release
@@ -335,13 +346,25 @@ def test_a_server_that_takes_no_writes_is_named_as_such(settings: IndexSettings,
 def test_a_server_that_says_nothing_is_not_waited_for_long(
     settings: IndexSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexer.catalog.CONNECT_S", 2)
+    monkeypatch.setitem(PATIENCE, "connect_timeout", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql+psycopg://htav@127.0.0.1:{silent.getsockname()[1]}/htav"
         began = time.monotonic()
         with pytest.raises(CatalogUnusable, match="cannot be opened"):
             Catalog.open(settings.model_copy(update={"database_url": url}))
         assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(("asked", "patience_ms"), [("", "10000"), ("&tcp_user_timeout=3000", "3000")])
+def test_an_open_connection_whose_server_vanished_is_given_up_soon(
+    settings: IndexSettings, postgres_url: str, asked: str, patience_ms: str
+) -> None:
+    """Nothing comes back from it: only the system can tell, and would send again for a quarter of an hour."""
+    with closing(Catalog.open(settings.model_copy(update={"database_url": postgres_url + asked}))) as catalog:
+        with catalog.engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            assert driver.info.get_parameters()["tcp_user_timeout"] == patience_ms
 
 
 def test_when_all_connections_are_in_use_it_is_said(tmp_path: Path) -> None:

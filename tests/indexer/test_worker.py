@@ -154,6 +154,7 @@ def test_a_killed_worker_is_replaced_and_the_job_done_once(
 
     with start(settings, tiny_checkpoint) as first:
         wait_for(lambda: settled() >= 1 or first.poll() is not None)
+        assert first.poll() is None, "it ended by itself"
         first.send_signal(signal.SIGKILL)
     with start(settings, tiny_checkpoint) as second:
         wait_for(lambda: jobs.get(known, job).state is JobState.DONE or second.poll() is not None)

