@@ -289,13 +289,15 @@ def hardest_negative(cosines: Tensor, positives: Tensor, margin: float) -> Tenso
 def cross_clr(queries: Tensor, clips: Tensor, positives: Tensor, temperature: float = 0.05) -> Tensor:
     """CrossCLR's intra-modal negatives: texts that share no clip repel each other, and so do clips that share no text.
 
-    Pairs joined by a positive are masked out with -inf: a pruned pair adds nothing.
+    Pairs joined by a positive are masked out with -inf, as is each with itself, be it that nothing answers it: a pruned
+    pair adds nothing.
     """
     losses = []
     truth = positives.float()
     for vectors, joined in ((queries, truth @ truth.T), (clips, truth.T @ truth)):
         unit = F.normalize(vectors, dim=-1)
-        logits = (unit @ unit.T / temperature).masked_fill(joined > 0, float("-inf"))
+        pruned = (joined > 0) | torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+        logits = (unit @ unit.T / temperature).masked_fill(pruned, float("-inf"))
         nothing = torch.zeros_like(logits[:, :1])
         losses.append(torch.cat([nothing, logits - 1.0 / temperature], dim=1).logsumexp(dim=1).mean())
     return 0.5 * (losses[0] + losses[1])

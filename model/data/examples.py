@@ -146,14 +146,14 @@ def _example(item: Item, cache: ClipCache) -> Example:
 def decode_all(sources: Sequence[Source], cache: ClipCache, progress: Progress, begin_at: float = 0.0) -> list[Failure]:
     """Decode every clip into the cache; examples of which one clip cannot be decoded are taken out.
 
+    Photographs are not kept, but tried: what cannot be read would end a run in the middle, at the same step each time.
     Processes that fill one cache share the work where each begins at another part (0 to 1) of every source.
     """
 
     def touch(example: Example) -> None:
-        if example.form != "still":
-            kept = cache.sound if example.form == "sound" else cache.clip
-            for index, span in enumerate(example.spans):
-                kept(example.item, index, span)
+        kept = cache.sound if example.form == "sound" else cache.clip
+        for index, span in enumerate(example.spans):
+            kept(example.item, index, span)
 
     return _each(sources, touch, "decode", progress, begin_at)
 

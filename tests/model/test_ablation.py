@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from model.clip_tokens import ClipTokens
 from model.config import RetrieverConfig
+from model.fusion import PairScores
 from model.retriever import Retriever
+from model.text import TextEncoding
 from model.training.ablation import run
 from model.training.ablation.benchmarks import BENCHMARKS, Material, examine
 from model.training.ablation.kept import Photograph, Sentence, with_kept_trunks
@@ -102,6 +105,32 @@ def test_batches_own_their_texts_and_pairs_are_reversed(name: str) -> None:
         assert torch.equal(first[:2], last[2:]) and torch.equal(first[2:], last[:2])
     retriever = with_kept_trunks(fresh_tiny(), fresh_tiny())
     assert 0.0 <= examine(benchmark, retriever.eval(), given, 0) <= 100.0
+
+
+def test_every_clip_that_shows_what_is_asked_for_is_right() -> None:
+    benchmark, given = BENCHMARKS["scenes"], material()
+    batch = benchmark.batch(given, range(6), np.random.default_rng(0))
+    assert batch.video_features is not None
+    films, wanted = batch.video_features[0], [photograph.maps[0].float() for photograph in given.photographs]
+    for row, right in enumerate(batch.positives.tolist()):
+        shown = [any(torch.equal(frame, wanted[row]) for frame in film) for film in films]
+        assert right == shown and right[row]
+    assert bool((batch.positives.sum(dim=1) > 1).any())  # of twelve photographs some are in several clips
+
+
+class Indifferent(Retriever):
+    """Scores all clips alike."""
+
+    def pair_scores(self, text: TextEncoding, clips: ClipTokens, *, letters: bool = True) -> PairScores:
+        pairs = super().pair_scores(text, clips, letters=letters)
+        return pairs._replace(fused=torch.zeros_like(pairs.fused))
+
+
+def test_who_cannot_tell_clips_apart_finds_none_and_half_of_the_pairs() -> None:
+    config = RetrieverConfig.from_preset("tiny")
+    retriever = with_kept_trunks(Indifferent(config, fresh_tiny().text.tokenizer), fresh_tiny()).eval()
+    found = {name: examine(benchmark, retriever, material(), 0) for name, benchmark in BENCHMARKS.items()}
+    assert found == {"photographs": 0.0, "scenes": 0.0, "order": 50.0, "speech": 0.0, "noise": 0.0}
 
 
 def test_trunks_are_kept_and_do_not_learn() -> None:

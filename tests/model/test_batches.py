@@ -120,6 +120,16 @@ def test_bad_files_are_left_out_and_named(tmp_path: Path) -> None:
         usable([])
 
 
+def test_a_broken_photograph_is_left_out_before_the_first_step(tmp_path: Path) -> None:
+    folder, cache = photographs(tmp_path / "p", 1), ClipCache(tmp_path / "c", SHAPE)
+    broken = folder / "train-red-0.jpg"
+    broken.write_bytes(broken.read_bytes()[:200])
+    sources, failures = gather([Folder(folder)], "train", cache, quiet)
+    before = len(sources[0].examples)
+    assert not failures and [failure.file for failure in decode_all(sources, cache, quiet)] == [broken.name]
+    assert len(sources[0].examples) == before - 1
+
+
 @pytest.mark.parametrize("begin_at", [0.0, 0.5])
 def test_a_file_that_breaks_while_it_is_decoded_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin_at: float

@@ -46,6 +46,11 @@ def test_a_checkpoint_holds_all_that_it_needs(saved: Path) -> None:
     }
 
 
+def test_the_shipped_checkpoint_stays_small() -> None:
+    files = [path.stat().st_size for path in checkpoint.EMBEDDED.iterdir()]
+    assert len(files) == 4 and sum(files) <= 64_000_000
+
+
 def test_all_files_of_a_checkpoint_are_as_open_as_each_other(saved: Path) -> None:
     assert len({path.stat().st_mode for path in saved.iterdir()}) == 1
 

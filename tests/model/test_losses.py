@@ -124,7 +124,8 @@ def test_hardest_negative_is_a_hinge_between_the_weakest_positive_and_the_hardes
 
 
 def test_cross_clr_repels_only_what_shares_nothing() -> None:
-    texts, clips = logits(3, 5, seed=1), logits(4, 5, seed=2)
+    texts, clips = logits(4, 5, seed=1), logits(4, 5, seed=2)
+    truth = torch.cat([POSITIVES, torch.zeros(1, 4, dtype=torch.bool)])  # the last text is answered by nothing
 
     def slow(vectors: Tensor, joined: set[tuple[int, int]]) -> float:
         unit = vectors / vectors.norm(dim=1, keepdim=True)
@@ -136,7 +137,7 @@ def test_cross_clr_repels_only_what_shares_nothing() -> None:
 
     shared_texts, shared_clips = {(1, 2), (2, 1)}, {(0, 3), (3, 0), (1, 2), (2, 1)}
     expected = (slow(texts, shared_texts) + slow(clips, shared_clips)) / 2
-    found = cross_clr(texts.requires_grad_(), clips, POSITIVES)
+    found = cross_clr(texts.requires_grad_(), clips, truth)
     assert float(found.detach()) == pytest.approx(expected, rel=1e-6)
     found.backward()
     assert bool(texts.grad.isfinite().all())

@@ -49,15 +49,13 @@ def _captioned(material: Material, rows: Sequence[int], rng: np.random.Generator
 
 
 def _scenes(material: Material, rows: Sequence[int], rng: np.random.Generator) -> TrainBatch:
-    """Clips of three photographs, asked for one of them."""
-    films, texts = [], []
-    for row in rows:
-        others = rng.integers(len(material.photographs), size=SHOTS - 1)
-        shots = [material.photographs[row], *(material.photographs[int(other)] for other in others)]
-        films.append([shots[int(place)] for place in rng.permutation(SHOTS)])
-        texts.append(_one(material.photographs[row], rng))
-    frames = [[shot for shot in film for _ in range(SHOT_FRAMES)] for film in films]
-    return TrainBatch(texts, _own(len(rows)), video_features=_film(frames))
+    """Clips of three photographs, asked for one of them: every clip that shows it is right."""
+    photographs = material.photographs
+    held = [[row, *rng.integers(len(photographs), size=SHOTS - 1).tolist()] for row in rows]
+    texts = [_one(photographs[row], rng) for row in rows]
+    films = [[photographs[shot] for shot in rng.permutation(shots) for _ in range(SHOT_FRAMES)] for shots in held]
+    shows = torch.tensor([[row in shots for shots in held] for row in rows])
+    return TrainBatch(texts, shows, video_features=_film(films))
 
 
 def _ordered(material: Material, rows: Sequence[int], rng: np.random.Generator) -> TrainBatch:
@@ -107,7 +105,10 @@ BENCHMARKS: Final = {
 
 @torch.inference_mode()
 def examine(benchmark: Benchmark, retriever: Retriever, material: Material, seed: int) -> float:
-    """Percent of held-out queries that score highest on their own clip among all, or than on the other of its pair."""
+    """Percent of held-out queries that find a right clip first among all, or their own before the other of its pair.
+
+    A tie with a wrong clip finds nothing; within a pair it is half right, as chance would be.
+    """
     held = len(material.sentences if benchmark.spoken else material.photographs)
     batch = benchmark.batch(material, range(held), np.random.default_rng([seed, 7]))
     clips = encode_batch(retriever, batch)[0]
@@ -120,10 +121,10 @@ def examine(benchmark: Benchmark, retriever: Retriever, material: Material, seed
         ]
         scores.append(torch.cat(parts, dim=1))
     found = torch.cat(scores)
-    own = found.diagonal()
     if benchmark.pairs:
-        other = found[torch.arange(len(found)), torch.arange(len(found)) ^ 1]
+        own, other = found.diagonal(), found[torch.arange(len(found)), torch.arange(len(found)) ^ 1]
         right = (own > other).float() + 0.5 * (own == other).float()
     else:
-        right = ((found > own.unsqueeze(1)).sum(dim=1) == 0).float()
+        best = found.masked_fill(~batch.positives, float("-inf")).amax(dim=1)
+        right = (best > found.masked_fill(batch.positives, float("-inf")).amax(dim=1)).float()
     return 100.0 * float(right.mean())

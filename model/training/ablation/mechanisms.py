@@ -126,7 +126,7 @@ MECHANISMS: Final = {
         Mechanism("level gate", "Eqs 3-5", "photographs", _even_levels),
         Mechanism("feature pyramid", "Eq. 1", "photographs", _no_pyramid),
         Mechanism("temporal graph network", "Eqs 2, 10", "order", _no_graph),
-        Mechanism("LSTM", "Eqs 7, 8", "speech", _no_recurrence),
+        Mechanism("LSTM", "Eqs 7, 8", "noise", _no_recurrence),
         Mechanism("dynamic time warping", "Eq. 13", "speech", _no_alignment),
         Mechanism("threshold", "Eq. 11", "noise", _softmax),
         Mechanism("frame summary", "ours", "photographs", _no_summary),
