@@ -120,16 +120,16 @@ def _failed(catalog: Catalog, job_id: str) -> list[FileProblem]:
     query = query.where(JobFile.job_id == job_id, JobFile.state == VideoState.FAILED)
     with catalog.session() as session:
         rows = session.execute(query).all()
-        said = _said(session, job_id, [file.path for file, _ in rows])
-        return [_problem(file, said.get((file.path, file.video_id), {}), failure) for file, failure in rows]
+        said = _said(session, job_id, [file.id for file, _ in rows])
+        return [_problem(file, said.get(file.id, {}), failure) for file, failure in rows]
 
 
-def _said(session: Session, job_id: str, paths: Sequence[str]) -> dict[tuple[str, str | None], dict[str, Any]]:
-    """What the job said last of each of its files that failed. With the video, since two roots may have such a path."""
-    state, path = JobEvent.data["state"].as_string(), JobEvent.data["path"].as_string()
+def _said(session: Session, job_id: str, files: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """What the job said last of each of these files that failed, by their ids."""
+    state, file = JobEvent.data["state"].as_string(), JobEvent.data["file_id"].as_integer()
     query = select(JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.kind == "file")
-    query = query.where(state == VideoState.FAILED.value, path.in_(paths)).order_by(JobEvent.id)
-    return {(data["path"], data["video_id"]): data for data in session.scalars(query)}
+    query = query.where(state == VideoState.FAILED.value, file.in_(files)).order_by(JobEvent.id)
+    return {data["file_id"]: data for data in session.scalars(query)}
 
 
 def _problem(file: JobFile, said: Mapping[str, Any], failure: FileFailure | None) -> FileProblem:

@@ -148,8 +148,8 @@ class Origin:
         if scope["method"] not in _SAFE_METHODS and self._from_elsewhere(headers, host):
             return Forbidden(
                 "Another site's page may not change anything here.",
-                "If it is this service's own page, behind a proxy: have the proxy pass `Host` on unchanged, or add the "
-                "page's host name to HTAV_ALLOWED_HOSTS.",
+                "If it is this service's own page, behind a proxy: have the proxy pass `Host` on unchanged, or name "
+                "the page's host and the one that the proxy asks for in HTAV_ALLOWED_HOSTS.",
                 code="cross_site",
             )
         return None

@@ -126,7 +126,8 @@ class Lease:
             file.video_id = video_id or file.video_id
             if state in (VideoState.READY, VideoState.PARTIAL, VideoState.DELETED):
                 failures.clear(open_session, file.root_id, file.path)
-            data = {"path": file.path, "state": state, "video_id": file.video_id, **(detail or {})}
+            told = {"file_id": file.id, "path": file.path, "state": state, "video_id": file.video_id}
+            data = told | dict(detail or {})  # by the id, since two roots may have such a path
             note(open_session, job.id, "file", data)
 
     def event(self, kind: str, data: Mapping[str, Any], *, session: Session | None = None) -> None:

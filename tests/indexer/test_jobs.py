@@ -141,12 +141,15 @@ def test_events_tell_the_story_from_any_point(any_catalog: Catalog, any_settings
     job_id = jobs.submit(any_catalog, ["/media"])
     lease = claimed(any_catalog, any_settings)
     lease.add_files([(root, "a.mp4")])
-    lease.settle(lease.files()[0].id, VideoState.FAILED, detail={"code": "empty"})
+    (file,) = lease.files()
+    lease.settle(file.id, VideoState.FAILED, detail={"code": "empty"})
     lease.event("progress", {"clips": 7})
     lease.finish({})
     told = jobs.events(any_catalog, job_id)
     assert [event.kind for event in told] == ["state", "state", "found", "file", "progress", "state"]
-    assert told[3].data == {"path": "a.mp4", "state": "failed", "video_id": None, "code": "empty"}
+    assert told[3].data == {
+        "file_id": file.id, "path": "a.mp4", "state": "failed", "video_id": None, "code": "empty",
+    }  # fmt: skip
     assert told[-1].data["state"] == "done_with_failures"
     rest = jobs.events(any_catalog, job_id, after=told[3].id)
     assert [event.id for event in rest] == [event.id for event in told[4:]]
