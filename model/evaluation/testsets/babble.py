@@ -1,4 +1,4 @@
-"""The noise of the test: several people of other voices who talk on and on. Training's noises are made otherwise."""
+"""The noise of the test: several people of other voices who talk on. Training's voices and sentences are others."""
 
 import random
 from collections.abc import Sequence
