@@ -127,8 +127,7 @@ class Lease:
             if state in (VideoState.READY, VideoState.PARTIAL, VideoState.DELETED):
                 failures.clear(open_session, file.root_id, file.path)
             told = {"file_id": file.id, "path": file.path, "state": state, "video_id": file.video_id}
-            data = told | dict(detail or {})  # by the id, since two roots may have such a path
-            note(open_session, job.id, "file", data)
+            note(open_session, job.id, "file", {**told, **(detail or {})})  # the id: two roots may have such a path
 
     def event(self, kind: str, data: Mapping[str, Any], *, session: Session | None = None) -> None:
         with self._owned(session) as (open_session, job):
