@@ -69,7 +69,7 @@ train-compact: $(DEV_STAMP) ## train a checkpoint by the shipped one's recipe: D
 ablate: $(DEV_STAMP) ## what each mechanism of the paper and two of our own are worth: DATA=FOLDER [MODEL=FOLDER] [ABLATION=runs/ablation]
 	@test -d "$(DATA)/flickr8k" || { echo 'DATA=FOLDER must hold flickr8k'; exit 2; }
 	$(BIN)/htav synth $(ABLATION)/speech --kind utterances --count 1500 --seed 41 --overwrite --sentences $(DATA)/flickr8k
-	$(BIN)/htav synth $(ABLATION)/speech --kind utterances --count 250 --seed 42 --split val --overwrite --sentences $(DATA)/flickr8k
+	$(BIN)/htav synth $(ABLATION)/speech --kind utterances --count 1000 --seed 42 --split val --overwrite --sentences $(DATA)/flickr8k
 	$(BIN)/htav ablate $(ABLATION) --photos $(DATA)/flickr8k --speech $(ABLATION)/speech $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 learning-curve: $(DEV_STAMP) ## what more training photographs and names would give, on the publishers' trunks: DATA=FOLDER [CURVE=runs/curve]

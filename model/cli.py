@@ -343,7 +343,7 @@ def ablate(
     steps: Annotated[int, typer.Option(min=1, help="Steps of each training.")] = 150,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
     train_items: Annotated[int, typer.Option(min=1, help="Photographs and sentences to train on.")] = 1500,
-    held_out: Annotated[int, typer.Option(min=1, help="Photographs and sentences to be found.")] = 250,
+    held_out: Annotated[int, typer.Option(min=1, help="Photographs and sentences to be found.")] = 1000,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the computation.")] = 2,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:

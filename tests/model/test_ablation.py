@@ -13,12 +13,12 @@ from model.config import RetrieverConfig
 from model.fusion import PairScores
 from model.retriever import Retriever
 from model.text import TextEncoding
-from model.training.ablation import run
+from model.training.ablation import benchmarks, run
 from model.training.ablation.benchmarks import BENCHMARKS, Material, examine
 from model.training.ablation.kept import Photograph, Sentence, with_kept_trunks
 from model.training.ablation.mechanisms import MECHANISMS
 from model.training.ablation.report import gains, write_report
-from model.training.ablation.run import Request, Variant, ablate, variants
+from model.training.ablation.run import Request, Variant, ablate, figures, variants
 from model.training.options import TrainingError
 from tests.model.samples import CELLS, fresh_tiny, token_set
 from tests.model.small_data import COLOURS, SAID, photographs, picture, quiet, tones
@@ -104,7 +104,7 @@ def test_batches_own_their_texts_and_pairs_are_reversed(name: str) -> None:
         first, last = batch.video_features[0][0], batch.video_features[0][1]
         assert torch.equal(first[:2], last[2:]) and torch.equal(first[2:], last[:2])
     retriever = with_kept_trunks(fresh_tiny(), fresh_tiny())
-    assert 0.0 <= examine(benchmark, retriever.eval(), given, 0) <= 100.0
+    assert set(examine(benchmark, retriever.eval(), given, 0)) <= {0.0, 0.5, 1.0}
 
 
 def test_every_clip_that_shows_what_is_asked_for_is_right() -> None:
@@ -129,8 +129,18 @@ class Indifferent(Retriever):
 def test_who_cannot_tell_clips_apart_finds_none_and_half_of_the_pairs() -> None:
     config = RetrieverConfig.from_preset("tiny")
     retriever = with_kept_trunks(Indifferent(config, fresh_tiny().text.tokenizer), fresh_tiny()).eval()
-    found = {name: examine(benchmark, retriever, material(), 0) for name, benchmark in BENCHMARKS.items()}
-    assert found == {"photographs": 0.0, "scenes": 0.0, "order": 50.0, "speech": 0.0, "noise": 0.0}
+    found = {name: set(examine(benchmark, retriever, material(), 0)) for name, benchmark in BENCHMARKS.items()}
+    assert found == {"photographs": {0.0}, "scenes": {0.0}, "order": {0.5}, "speech": {0.0}, "noise": {0.0}}
+
+
+def test_more_items_make_more_galleries_not_larger_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmarks, "GALLERY", 5)
+    asked: list[tuple[int, int]] = []
+    whole = benchmarks._scores
+    monkeypatch.setattr(benchmarks, "_scores", lambda *given: (found := whole(*given), asked.append(found.shape))[0])
+    retriever = with_kept_trunks(fresh_tiny(), fresh_tiny()).eval()
+    assert len(examine(BENCHMARKS["photographs"], retriever, material(12), 0)) == 12
+    assert asked == [(5, 5), (5, 5), (2, 2)]
 
 
 def test_trunks_are_kept_and_do_not_learn() -> None:
@@ -175,7 +185,7 @@ def test_figures_of_other_data_are_not_kept(request_: Request, monkeypatch: pyte
     ran: list[Variant] = []
     monkeypatch.setattr(run, "variants", lambda _seeds: [Variant("photographs", None, 0)])
     monkeypatch.setattr(run, "_material", lambda *_: material())
-    monkeypatch.setattr(run, "_run", lambda variant, *_: ran.append(variant) or 50.0)
+    monkeypatch.setattr(run, "_run", lambda variant, *_: ran.append(variant) or [0.5])
     for _ in range(2):
         ablate(request_, fresh_tiny(), quiet)
     assert len(ran) == 1
@@ -192,20 +202,26 @@ def test_figures_of_other_data_are_not_kept(request_: Request, monkeypatch: pyte
     assert len(ablate(request_, fresh_tiny(), quiet)) == 1 and len(ran) == 2
 
 
-def test_gains_are_taken_seed_by_seed() -> None:
+def test_gains_are_taken_seed_by_seed_and_their_interval_over_queries_and_seeds() -> None:
+    pairs = [([1, 1, 0, 0, 0.5], [1, 0, 0, 0, 0]), ([1, 1, 1, 0, 0], [1, 1, 0, 0, 0])]
     rows = [
-        {"benchmark": "noise", "without": name, "seed": seed, "accuracy": accuracy}
-        for seed, (with_it, lacking) in enumerate([(50.0, 40.0), (60.0, 55.0)])
-        for name, accuracy in ((None, with_it), ("threshold", lacking))
+        {"benchmark": "noise", "without": name, "seed": seed} | figures(found)
+        for seed, (with_it, lacking) in enumerate(pairs)
+        for name, found in ((None, with_it), ("threshold", lacking))
     ]
-    assert gains(rows) == {"threshold": {"with": [50.0, 60.0], "without": [40.0, 55.0], "gain": [10.0, 5.0]}}
+    (gained,) = gains(rows).values()
+    assert (gained["with"], gained["without"]) == ([50.0, 60.0], [20.0, 40.0]) and gained["gain"] == [30.0, 20.0]
+    low, high = gained["ci95"]
+    assert 0.0 <= low < 25.0 < high < 70.0
+    same = [row | {"found": "22000"} for row in rows]
+    assert gains(same)["threshold"]["ci95"] == [0.0, 0.0]
 
 
 def test_more_seeds_keep_the_runs_of_fewer(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "_run", lambda variant, *_: 50.0 + variant.seed)
+    monkeypatch.setattr(run, "_run", lambda variant, *_: [1.0] * variant.seed + [0.0])
     few = ablate(request_, fresh_tiny(), quiet)
     trained: list[int] = []
-    monkeypatch.setattr(run, "_run", lambda variant, *_: trained.append(variant.seed) or 0.0)
+    monkeypatch.setattr(run, "_run", lambda variant, *_: trained.append(variant.seed) or [0.0])
     more = replace(request_, seeds=request_.seeds + 1)
     assert [row for row in ablate(more, fresh_tiny(), quiet) if row["seed"] < request_.seeds] == few
     assert set(trained) == {request_.seeds}

@@ -20,6 +20,7 @@ from model.training.wording import joined_in_order
 
 SHOTS, SHOT_FRAMES = 3, 2  # photographs of a clip of the benchmark `scenes`, and frames of each
 QUERIES, CLIPS = 16, 64  # scored together
+GALLERY: Final = 250  # held-out items that a query is asked among
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,10 @@ class Material:
 
     photographs: Sequence[Photograph]
     sentences: Sequence[Sentence]
+
+    def part(self, chosen: slice) -> "Material":
+        """Some of either."""
+        return Material(self.photographs[chosen], self.sentences[chosen])
 
 
 @dataclass(frozen=True)
@@ -104,27 +109,41 @@ BENCHMARKS: Final = {
 
 
 @torch.inference_mode()
-def examine(benchmark: Benchmark, retriever: Retriever, material: Material, seed: int) -> float:
-    """Percent of held-out queries that find a right clip first among all, or their own before the other of its pair.
+def examine(benchmark: Benchmark, retriever: Retriever, material: Material, seed: int) -> list[float]:
+    """For each held-out query 1 if it finds a right clip first in its gallery, or its own before the other of its pair.
 
-    A tie with a wrong clip finds nothing; within a pair it is half right, as chance would be.
+    A tie with a wrong clip finds nothing; within a pair it is half right, as chance would be. Galleries are `GALLERY`
+    items each: more items make the figure surer, not the task harder.
     """
     held = len(material.sentences if benchmark.spoken else material.photographs)
-    batch = benchmark.batch(material, range(held), np.random.default_rng([seed, 7]))
+    found: list[float] = []
+    for start in range(0, held, GALLERY):
+        of_gallery = material.part(slice(start, start + GALLERY))
+        size = min(GALLERY, held - start)
+        batch = benchmark.batch(of_gallery, range(size), np.random.default_rng([seed, 7, start]))
+        found += _found(benchmark, _scores(retriever, batch), batch.positives)
+    return found
+
+
+def _scores(retriever: Retriever, batch: TrainBatch) -> Tensor:
+    """All texts of a batch with all of its clips."""
     clips = encode_batch(retriever, batch)[0]
-    scores = []
+    rows = []
     for start in range(0, len(batch.texts), QUERIES):
         text = retriever.text(batch.texts[start : start + QUERIES])
         parts = [
             retriever.pair_scores(text, clips.rows(slice(first, first + CLIPS))).fused
             for first in range(0, len(clips), CLIPS)
         ]
-        scores.append(torch.cat(parts, dim=1))
-    found = torch.cat(scores)
+        rows.append(torch.cat(parts, dim=1))
+    return torch.cat(rows)
+
+
+def _found(benchmark: Benchmark, scores: Tensor, positives: Tensor) -> list[float]:
     if benchmark.pairs:
-        own, other = found.diagonal(), found[torch.arange(len(found)), torch.arange(len(found)) ^ 1]
+        own, other = scores.diagonal(), scores[torch.arange(len(scores)), torch.arange(len(scores)) ^ 1]
         right = (own > other).float() + 0.5 * (own == other).float()
     else:
-        best = found.masked_fill(~batch.positives, float("-inf")).amax(dim=1)
-        right = (best > found.masked_fill(batch.positives, float("-inf")).amax(dim=1)).float()
-    return 100.0 * float(right.mean())
+        best = scores.masked_fill(~positives, float("-inf")).amax(dim=1)
+        right = (best > scores.masked_fill(positives, float("-inf")).amax(dim=1)).float()
+    return [float(one) for one in right]

@@ -2,41 +2,65 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.training.ablation.benchmarks import BENCHMARKS
 from model.training.ablation.mechanisms import MECHANISMS
 
+RESAMPLES: Final = 2000
+
 
 def gains(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """For each mechanism accuracy with and without it, and the gain of each seed: percent and points."""
-    found = {(row["benchmark"], row["without"], row["seed"]): row["accuracy"] for row in rows}
+    """For each mechanism accuracy with and without it, the gain of each seed, and the interval of their mean.
+
+    Percent and points. The interval, 95 %, is a bootstrap over held-out queries and over seeds.
+    """
+    found = {(row["benchmark"], row["without"], row["seed"]): _credits(row["found"]) for row in rows}
     result = {}
     for name, mechanism in MECHANISMS.items():
         seeds = [seed for benchmark, without, seed in found if (benchmark, without) == (mechanism.benchmark, name)]
-        whole = [found[mechanism.benchmark, None, seed] for seed in seeds]
-        lacking = [found[mechanism.benchmark, name, seed] for seed in seeds]
         if seeds:
+            whole = np.stack([found[mechanism.benchmark, None, seed] for seed in seeds])  # [seeds, queries]
+            lacking = np.stack([found[mechanism.benchmark, name, seed] for seed in seeds])
             result[name] = {
-                "with": whole,
-                "without": lacking,
-                "gain": [a - b for a, b in zip(whole, lacking, strict=True)],
+                "with": whole.mean(axis=1).tolist(),
+                "without": lacking.mean(axis=1).tolist(),
+                "gain": (whole - lacking).mean(axis=1).tolist(),
+                "ci95": _interval(whole - lacking),
             }
     return result
+
+
+def _credits(found: str) -> NDArray[np.float64]:
+    """What `figures` kept of each query, in percent."""
+    return np.asarray([50.0 * int(one) for one in found])
+
+
+def _interval(gains: NDArray[np.float64]) -> list[float]:
+    """Of the mean of gains [seeds, queries], query by query and seed by seed drawn anew."""
+    seeds, queries = gains.shape
+    rng = np.random.default_rng(0)
+    of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
+    of_queries = rng.multinomial(queries, np.full(queries, 1 / queries), size=RESAMPLES) / queries
+    drawn = np.einsum("rs,sq,rq->r", of_seeds, gains, of_queries, optimize=True)
+    return [float(end) for end in np.percentile(drawn, (2.5, 97.5))]
 
 
 def write_report(rows: Sequence[dict[str, Any]], out: Path) -> str:
     """`ablation.md` and `ablation.png` in `out`; the table is returned."""
     found = gains(rows)
-    lines = ["| mechanism | equation | benchmark | with it | without | gain (by seed) |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| mechanism | equation | benchmark | with it | without | gain | 95 % interval | by seed |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for name, one in found.items():
         mechanism, by_seed = MECHANISMS[name], ", ".join(f"{gain:+.1f}" for gain in one["gain"])
-        means = (
-            f"{np.mean(one['with']):.1f} | {np.mean(one['without']):.1f} | **{np.mean(one['gain']):+.1f}** ({by_seed})"
-        )
-        lines.append(f"| {name} | {mechanism.equation} | {mechanism.benchmark} | {means} |")
+        means = f"{np.mean(one['with']):.1f} | {np.mean(one['without']):.1f} | **{np.mean(one['gain']):+.1f}**"
+        interval = "{:+.1f} to {:+.1f}".format(*one["ci95"])
+        lines.append(f"| {name} | {mechanism.equation} | {mechanism.benchmark} | {means} | {interval} | {by_seed} |")
     tasks = [f"- {name}: {benchmark.tells}" for name, benchmark in BENCHMARKS.items()]
     table = "\n".join([*lines, "", *tasks]) + "\n"
     (out / "ablation.md").write_text(table, encoding="utf-8")
@@ -51,9 +75,10 @@ def _draw(found: dict[str, dict[str, Any]], path: Path) -> None:
     axes = figure.subplots()
     for place, one in enumerate(found.values()):
         axes.barh(place, np.mean(one["gain"]), color="#4c72b0")
+        axes.plot(one["ci95"], [place] * 2, color="black", linewidth=1)
         axes.plot(one["gain"], [place] * len(one["gain"]), "o", color="black", markersize=4)
     axes.set_yticks(range(len(found)), [f"{name} ({MECHANISMS[name].benchmark})" for name in found])
     axes.axvline(0, color="0.4", linewidth=1)
     axes.invert_yaxis()
-    axes.set_xlabel("points gained by having the mechanism; a dot is a seed")
+    axes.set_xlabel("points gained by having the mechanism; a dot is a seed, the line the 95 % interval of their mean")
     figure.savefig(path, dpi=110)
