@@ -47,6 +47,7 @@ def stages(config: RetrieverConfig, clips: int, words: int) -> dict[str, Callabl
     cells = sum(rows * columns for rows, columns in config.video.grids)
     head = FusionHead(d, len(config.video.channels), config.dtw_gamma).eval()
     coarse = CoarseEncoder(d, config.wide, config.gist_width, glance=config.glance).eval()
+    head.gate_temperature = coarse.gate_temperature = 2.0  # as in the shipped checkpoint: one score more
     mask = torch.ones(1, words, dtype=torch.bool)
     spelling = Spelling(d).eval()
     letters = [[SpelledToken(tuple(rng.integers(2, 28, size=5).tolist()), False) for _ in range(words)]]
@@ -72,7 +73,7 @@ def stages(config: RetrieverConfig, clips: int, words: int) -> dict[str, Callabl
         "audio block": lambda: head.audio_text(text.tokens, mask, text.pooled, batch),
         "  of it threshold": lambda: head.audio_text.threshold(audio.cosine, batch.audio_mask),
         "  of it soft-DTW": lambda: alignment_rows(expected_alignment(cost, *lengths, config.dtw_gamma)),
-        "CLS, three scores": lambda: [head.score(some, text) for some in (blocks, blocks[:1], blocks[1:])],
+        "CLS, four scores": lambda: [head.score(some, text) for some in (blocks, blocks, blocks[:1], blocks[1:])],
         "late sum": lambda: coarse.compare(text, batch, glance=True),
         "letters": lambda: spelling(text, batch),
         "rerank": lambda: whole(collate(sets, cells, d)),

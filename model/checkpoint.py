@@ -31,7 +31,8 @@ CONFIG, WEIGHTS, TOKENIZER, CARD = "config.json", "model.safetensors", "tokenize
 SAMPLER_VERSION = 1  # clip windows and frame times; raise it when model.media changes them
 EMBEDDED = Path(__file__).parent / "weights" / "compact"
 SAVING, SAVED = ".saving", ".saved"
-CONFIG_DIGEST = "config_sha256"  # in the weights' metadata; confidence bands are left out, which calibration sets
+CONFIG_DIGEST = "config_sha256"  # in the weights' metadata; what is calibrated is left out
+CALIBRATED = ("confidence", "gate_temperature")  # set by `htav calibrate`; they change no token
 # Settings that came after checkpoints were published; 0: not there.
 LATER_PARTS = ("wide", "gist", "listing", "spelling", "glance", "sound_gate")
 # Weights of earlier versions, which nothing uses any more.
@@ -100,7 +101,7 @@ def _check_config(folder: Path, values: dict[str, Any]) -> None:
     if own != _digest(values["config"]) or bound not in (None, _digest(_shape(values["config"]))):
         raise CheckpointError(
             f"{part(folder, CONFIG)} was altered: it is not what the checkpoint was saved with.",
-            f"{_RESTORE} Confidence bands are set by `htav calibrate`.",
+            f"{_RESTORE} Confidence and gate temperature are set by `htav calibrate`.",
         )
 
 
@@ -195,8 +196,8 @@ def _config_text(config: RetrieverConfig, digests: dict[str, str]) -> str:
 
 
 def _shape(config: dict[str, Any]) -> dict[str, Any]:
-    """The network's shape: without the bands, and without parts that it lacks, as if there were no such setting."""
-    return {key: value for key, value in config.items() if key != "confidence" and (value or key not in LATER_PARTS)}
+    """The network's shape: without calibration, and without parts that it lacks, as if there were no such setting."""
+    return {key: value for key, value in config.items() if key not in CALIBRATED and (value or key not in LATER_PARTS)}
 
 
 def _digest(values: Any) -> str:
@@ -206,8 +207,8 @@ def _digest(values: Any) -> str:
 def fingerprint(config: RetrieverConfig, weights_digest: str) -> str:
     """Digest of everything that changes tokens: weights, transforms, sampler, windows, token format (16 hex digits).
 
-    Calibration is left out: it changes how scores are named, not the tokens. So is a part that a checkpoint lacks: an
-    index made before there was such a part stays good.
+    Calibration is left out: it changes scores and how they are named, not the tokens. So is a part that a checkpoint
+    lacks: an index made before there was such a part stays good.
     """
     versions = [TOKEN_FORMAT, TRANSFORM_VERSION, SAMPLER_VERSION]
     return _digest([weights_digest, _shape(config.to_json()), versions])[:16]

@@ -316,9 +316,14 @@ def calibrate(
             dir_okay=False,
         ),
     ] = None,
+    gate_temperature: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Trust neither pictures nor sound alone: more than 1 evens what the gates say."),
+    ] = None,
 ) -> None:
     """Set the confidence of a checkpoint from queries with and without an answer; prints one JSON document.
 
+    With --gate-temperature that of its gates first, which stays.
     All queries set it. How good it is, halves say: what one sets is measured on the other.
     """
     import json
@@ -327,7 +332,9 @@ def calibrate(
     from model.evaluation.calibrate import calibrate as run_calibrate
 
     with Bars.of_command() as bars:
-        document = run_calibrate(checkpoint, data, split, queries, seed, plot, nothing, bars)
+        document = run_calibrate(
+            checkpoint, data, split, queries, seed, plot, nothing, bars, gate_temperature=gate_temperature
+        )
     typer.echo(json.dumps(document))
 
 

@@ -21,7 +21,8 @@ class CoarseScores(NamedTuple):
     both: Tensor  # gated by the query over what the clip has
     video: Tensor
     audio: Tensor
-    weight: Tensor  # of the cosines in `both`, were all asked for: 1, and more where the glance is added
+    taught: Tensor  # `both` by the gate as it was taught, whatever its temperature
+    weight: Tensor  # of the cosines in `taught`, were all asked for: 1, and more where the glance is added
     asked: Tensor  # by the sound gate, how far a clip's pictures count in `both`: 1 but for silent clips
 
 
@@ -48,6 +49,7 @@ class CoarseEncoder(nn.Module):
         """`wide` and `listing` are hidden widths of what is added to the query for pictures and for the shortlist,
         `glance` that of the query as a whole, `gist_width` is RoBERTa's, `sound_gate` is 1; 0 for none."""
         super().__init__()
+        self.gate_temperature = 1.0  # in the rerank; the shortlist asks by the gate as it was taught
         self.video_pool, self.audio_pool = AttentionPool(width), AttentionPool(width)
         self.fused = nn.Linear(2 * width, width, bias=False)
         with torch.no_grad():
@@ -137,13 +139,19 @@ class CoarseEncoder(nn.Module):
         whole = self.glances(text, clips) if glance else torch.zeros_like(pictures)
         cosines = torch.stack([pictures + whole, heard @ audio.T], dim=-1)  # [B, C, 2]
         present = torch.stack([clips.video_mask.any(dim=1), clips.audio_mask.any(dim=1)], dim=-1)
-        gates = self.gate(text.pooled)[:, None, :2].masked_fill(~present, -1e4).softmax(dim=-1) * present
-        weight = 1.0 + gates[..., 0] * (whole != 0)  # exactly 0 where there is no glance
-        both, asked = (gates * cosines).sum(dim=-1), torch.ones_like(pictures)
+        logits = self.gate(text.pooled)[:, None, :2]
+        gates, taught = (
+            (logits / heat).masked_fill(~present, -1e4).softmax(dim=-1) * present
+            for heat in (self.gate_temperature, 1.0)
+        )
+        weight = 1.0 + taught[..., 0] * (whole != 0)  # exactly 0 where there is no glance
+        asked = torch.ones_like(pictures)
         if self.sound_gate is not None:
             asked = torch.where(clips.silent & present[:, 0], 1.0 - self.sound_gate(text.gist)[:, None], asked)
-            both = torch.where(both > 0, asked * both, both)  # what is not asked for lifts nothing, but may lower
-        return CoarseScores(both, cosines[..., 0], cosines[..., 1], weight, asked)
+        sums = [(shares * cosines).sum(dim=-1) for shares in (gates, taught)]
+        # What is not asked for lifts nothing, but may lower.
+        both, taught_sum = (torch.where(value > 0, asked * value, value) for value in sums)
+        return CoarseScores(both, cosines[..., 0], cosines[..., 1], taught_sum, weight, asked)
 
     def glances(self, text: TextEncoding, clips: ClipTokens) -> Tensor:
         """B queries with C clips, each as a whole, [B, C]; 0 for a clip without pictures, or without a glance."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -113,7 +114,8 @@ class RetrieverConfig:
     `gist` is 1 where RoBERTa's mean state adds to that query, too, `spelling` where words are found by their letters;
     `listing` is the hidden width of what is added for the shortlist alone, `glance` that of what compares a clip and a
     query as a whole (both need `gist`, this `wide`, too). `sound_gate` is 1 where RoBERTa's mean state says how far a
-    query names a sound.
+    query names a sound. `gate_temperature` divides what the gates say of the two modalities: 1 leaves them as they were
+    taught, with more a query trusts neither alone. Like confidence it is set on held-out pairs, by `htav calibrate`.
     """
 
     preset: str
@@ -128,6 +130,7 @@ class RetrieverConfig:
     spelling: int = 0
     glance: int = 0
     sound_gate: int = 0
+    gate_temperature: float = 1.0
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
 
     @property
@@ -151,10 +154,17 @@ class RetrieverConfig:
         for part, needed in needs:
             if getattr(config, part) and not getattr(config, needed):
                 raise ConfigError(f"config.{part} needs config.{needed}.", _RESTORE)
+        check_temperature(config.gate_temperature)
         return config
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+
+def check_temperature(gate_temperature: float) -> None:
+    """Raises ConfigError where nothing can be divided by it."""
+    if not 0.0 < gate_temperature < math.inf:
+        raise ConfigError(f"a gate temperature of {gate_temperature} divides nothing.", "Give 1, 2 or the like.")
 
 
 def _build(kind: Any, value: Any, where: str) -> Any:

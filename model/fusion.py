@@ -27,10 +27,10 @@ class PairScores(NamedTuple):
     fused: Tensor
     video: Tensor
     audio: Tensor
-    mean: Tensor  # of what `fused` sums, led but once by what is heard: what confidence is made of
+    mean: Tensor  # of what `fused` sums, led but once by what is heard, by the gates as taught: confidence's own
     video_block: VideoAttended
     audio_block: AlignedAudio | None  # None when no clip has sound
-    gate: Tensor  # [B, N] the modality gate g
+    gate: Tensor  # [B, N] the modality gate g, by its temperature
     cls_weights: Tensor  # [B, N] what the text alone says of each token's weight in CLS
     coarse_share: Tensor | None = None  # [B, 1] what part of the scores the coarse vectors have, 0 to 1
     asked: Tensor | None = None  # [B, C] how far the coarse vectors' part counts a clip's pictures, 0 to 1
@@ -42,7 +42,7 @@ class PairScores(NamedTuple):
         """Late sum with the coarse vectors' scores, which have this share [B, 1]; with glances it might pass 1."""
         both = zip((self.fused, self.video, self.audio), (coarse.both, coarse.video, coarse.audio), strict=True)
         sums = [(1.0 - share) * own + share * other for own, other in both]
-        mean = sums[0] / (1.0 - share + share * coarse.weight)
+        mean = ((1.0 - share) * self.mean + share * coarse.taught) / (1.0 - share + share * coarse.weight)
         fused, video, audio = (score.clamp(-1.0, 1.0) for score in sums)
         return self._replace(fused=fused, video=video, audio=audio, mean=mean, coarse_share=share, asked=coarse.asked)
 
@@ -69,6 +69,7 @@ class FusionHead(nn.Module):
 
     def __init__(self, width: int, levels: int, gamma: float) -> None:
         super().__init__()
+        self.gate_temperature = 1.0
         self.video_text = VideoTextAttention(width, levels)
         self.audio_text = AudioTextAttention(width, gamma)
         self.modality_gate = nn.Linear(2 * width, 1)
@@ -91,7 +92,8 @@ class FusionHead(nn.Module):
         B, N, d = text.tokens.shape
         video = self.video_text(text.tokens, text.mask, clips)
         context = text.pooled.unsqueeze(1).expand(B, N, d)
-        gate = self.modality_gate(torch.cat([text.tokens, context], dim=-1)).squeeze(-1).clamp(-3.0, 3.0).exp()
+        logits = self.modality_gate(torch.cat([text.tokens, context], dim=-1)).squeeze(-1)
+        gate, taught = ((logits / heat).clamp(-3.0, 3.0).exp() for heat in (self.gate_temperature, 1.0))
         seen = (video.output, torch.ones_like(gate))
         video_score = self.score([seen], text)
         if not bool(clips.audio_mask.any()):
@@ -99,9 +101,13 @@ class FusionHead(nn.Module):
             scores = (video_score, video_score, nothing, video_score)
             return PairScores(*scores, video, None, gate, self.token_weights(text))
         audio = self.audio_text(text.tokens, text.mask, text.pooled, clips)
-        heard = (audio.output, gate)
-        fused, audio_score = self.score([seen, heard], text), self.score([heard], text)
-        return PairScores(fused, video_score, audio_score, fused, video, audio, gate, self.token_weights(text))
+        heard = (audio.output, taught)
+        mean, audio_score = self.score([seen, heard], text), self.score([heard], text)
+        fused = mean
+        if self.gate_temperature != 1.0:  # which shares out nothing where there is no picture
+            tempered = self.score([seen, (audio.output, gate)], text)
+            fused = torch.where(clips.video_mask.any(dim=1), tempered, mean)
+        return PairScores(fused, video_score, audio_score, mean, video, audio, gate, self.token_weights(text))
 
     def token_weights(self, text: TextEncoding) -> Tensor:
         """[B, N], rows sum to 1 over the valid tokens."""

@@ -17,7 +17,7 @@ from model.clip_tokens import ClipTokens
 from model.clips import ClipInput, collate, encode
 from model.coarse import CoarseEncoder, Wanted
 from model.confidence import band, evidence
-from model.config import RetrieverConfig
+from model.config import RetrieverConfig, check_temperature
 from model.explain import Explanation, Relevance, explain, relevances, said_seconds
 from model.fusion import FusionHead, PairScores
 from model.order import event_order, events
@@ -38,7 +38,7 @@ class Scores(NamedTuple):
     fused: Float32
     video: Float32
     audio: Float32
-    mean: Float32  # of the cosines that `fused` sums: what confidence is made of
+    mean: Float32  # of the cosines that `fused` sums, by the gates as taught: what confidence is made of
 
 
 class Retriever(nn.Module, ModelHubMixin):
@@ -55,6 +55,7 @@ class Retriever(nn.Module, ModelHubMixin):
         )
         self.late = QueryShare(config.width, start=0.27) if config.wide else None
         self.spelling = Spelling(config.width) if config.spelling else None
+        self.temper(config.gate_temperature)
         self.cells = sum(rows * columns for rows, columns in config.video.grids)
         self.card = ""
         self._weights_digest: str | None = None
@@ -64,6 +65,21 @@ class Retriever(nn.Module, ModelHubMixin):
 
             self.video = VideoEncoder(config.video, config.width, config.wide, config.glance)
             self.audio = AudioEncoder(config.audio, config.width)
+
+    def temper(self, gate_temperature: float) -> None:
+        """Divide by this, from here on, what the gates say of a query's two modalities (`RetrieverConfig`).
+
+        Raises ConfigError for zero, less, or no number.
+        """
+        check_temperature(gate_temperature)
+        self.config = replace(self.config, gate_temperature=gate_temperature)
+        self.fusion.gate_temperature = self.coarse.gate_temperature = gate_temperature
+
+    @property
+    def scoring(self) -> int | str:
+        """What scores depend on besides tokens: those made with another of these are of another network."""
+        tempered = self.config.gate_temperature
+        return SCORING_VERSION if tempered == 1.0 else f"{SCORING_VERSION}, gate temperature {tempered:g}"
 
     # ---- checkpoints -------------------------------------------------------------------------------------------------
 

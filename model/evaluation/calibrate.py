@@ -84,9 +84,12 @@ def calibrate(
     plot: Path | None = None,
     nothing: Path | None = None,
     progress: Progress = silent,
+    *,
+    gate_temperature: float | None = None,
 ) -> dict[str, Any]:
     """Choose evidence and bands of the checkpoint in `folder`, write them into its config.json, and say what they do.
 
+    With `gate_temperature` its gates have that from now on (`RetrieverConfig`), and as they were where it is None.
     `nothing` is a file of queries, one a line, about nothing in the first of `data`: they set nothing and are counted.
     What cannot be read is left out and listed in `failed`. Raises ManifestError, or EvaluationError when the data give
     too few queries, or `nothing` or `plot` cannot be used: then nothing is written.
@@ -98,6 +101,8 @@ def calibrate(
         load_manifest(path, split)
     keep_freed_memory()
     retriever = Retriever.from_pretrained(folder)
+    if gate_temperature is not None:
+        retriever.temper(gate_temperature)
     failed: list[Failure] = []
     parts = (outcomes(retriever, path, split, queries, seed, progress, failed) for path in data)
     found = reduce(Outcomes.joined, parts)
@@ -106,12 +111,13 @@ def calibrate(
     halves = found.of(order[: len(order) // 2]), found.of(order[len(order) // 2 :])
     measured = report([(fit(one), other) for one, other in (halves, halves[::-1])], plot)
     bands = fit(found)
-    told = {"bands": {name: getattr(bands, name) for name in BANDS}, **measured}
+    tempered = retriever.config.gate_temperature
+    told = {"bands": {name: getattr(bands, name) for name in BANDS}, "gate_temperature": tempered, **measured}
     if nothing is not None:
         values = nothing_found(retriever, bands, data[0], split, texts, progress)
         told |= {"nothing_queries": len(texts), "nothing_called_none_percent": _percent(values < bands.low)}
     config, digests = checkpoint.read_config(folder)
-    checkpoint.write_config(folder, dataclasses.replace(config, confidence=bands), digests)
+    checkpoint.write_config(folder, dataclasses.replace(config, confidence=bands, gate_temperature=tempered), digests)
     return told | {"failed": [dataclasses.asdict(failure) for failure in failed]}
 
 

@@ -17,7 +17,7 @@ from model.durable import replace_text
 from model.evaluation.evaluate import EvaluationError, Request, Shortlister, evaluate
 from model.evaluation.testsets.build import SETS, USUAL, Given
 from model.progress import Progress, silent
-from model.retriever import SCORING_VERSION, Retriever
+from model.retriever import Retriever
 
 REPORT = "figures"
 DIGEST = "data_sha256"
@@ -139,7 +139,7 @@ def run_rows(
             continue
         command, (folder, split) = command_of(row), places.of(row.test_set)
         data = items_digest(load_manifest(folder, split))  # the command itself does not say which data
-        made_from = {DIGEST: data, SCORING: SCORING_VERSION}
+        made_from = {DIGEST: data, SCORING: retriever.scoring}
         if not made_from.items() <= done.get(command, {}).items():
             options: dict[str, Any] = {"gallery": "split", **row.options}
             document = evaluate(Request(folder, split, **options), retriever, shortlister, progress(command))

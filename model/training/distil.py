@@ -31,7 +31,7 @@ from model.evaluation.queries import Query, gather_queries
 from model.listing import Listing, told
 from model.memory import keep_freed_memory
 from model.progress import Progress
-from model.retriever import SCORING_VERSION, Retriever
+from model.retriever import Retriever
 from model.training.devices import computing_on
 from model.training.options import TrainingError
 from model.training.schedule import factor
@@ -154,7 +154,7 @@ def scored(
         rng = np.random.default_rng([request.seed, 8, number])
         clips = np.sort(rng.permutation(len(encoded.clips))[: request.clips])
         asked = [queries[place] for place in places]
-        lines = [f"{SCORING_VERSION}", teacher.fingerprint, library, *(query.text for query in asked)]
+        lines = [f"{teacher.scoring}", teacher.fingerprint, library, *(query.text for query in asked)]
         known = "\n".join(lines).encode() + clips.tobytes()
         path = folder / f"{hashlib.sha256(known).hexdigest()}.npy"
         scores = _kept(path, (len(asked), len(clips)))

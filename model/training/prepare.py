@@ -50,7 +50,8 @@ def build(options: Options, *, resumed: bool) -> tuple[Retriever, RetrievalLoss]
     """The network to start from: a checkpoint (`--init`), or the preset with its publishers' trunks.
 
     A resumed run loads every weight from its state, so it needs neither of them. What the checkpoint says of itself
-    (confidence, card) is no longer true of what it becomes, nor is what its shortlist and its gate were taught.
+    (confidence, gate temperature, card) is no longer true of what it becomes, nor is what its shortlist and its gate
+    were taught.
     """
     if options.init is not None and not resumed:
         retriever = _of_preset(options.init, options.preset, "Give its --preset, or another --init.")
@@ -58,6 +59,7 @@ def build(options: Options, *, resumed: bool) -> tuple[Retriever, RetrievalLoss]
         retriever = deepened(retriever, options.seed)
         retriever.coarse.sound_gate = None  # `htav gate` makes it anew of the text encoder that this becomes
         retriever.config = replace(retriever.config, sound_gate=0, confidence=ConfidenceConfig())
+        retriever.temper(1.0)
         retriever.card = card
         if retriever.coarse.listing is not None:
             retriever.coarse.listing.forget()

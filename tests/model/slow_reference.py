@@ -149,12 +149,15 @@ def audio_text(head: FusionHead, words: Tensor, pooled: Tensor, clip: Clip) -> l
     return outputs
 
 
-def scores(head: FusionHead, words: Tensor, pooled: Tensor, clip: Clip) -> tuple[float, float, float]:
-    """Eqs 5, 14, 15: the fused, video and audio score of one query (words [N, d], pooled [d]) and one clip."""
+def scores(head: FusionHead, words: Tensor, pooled: Tensor, clip: Clip, heat: float) -> tuple[float, float, float]:
+    """Eqs 5, 14, 15: the fused, video and audio score of one query (words [N, d], pooled [d]) and one clip.
+
+    `heat` is the temperature of the modality gate.
+    """
     nothing = [torch.zeros_like(pooled) for _ in words]
     seen = [video_text(head, word, clip) for word in words] if len(clip.video) else nothing
     heard = audio_text(head, words, pooled, clip) if len(clip.audio) else nothing
-    heard = [modality_gate(head, word, pooled) * part for word, part in zip(words, heard, strict=True)]
+    heard = [modality_gate(head, word, pooled, heat) * part for word, part in zip(words, heard, strict=True)]
     both = [s + h for s, h in zip(seen, heard, strict=True)]  # Eq. 14
     return (
         summary_cosine(head, both, words, pooled),
@@ -163,9 +166,10 @@ def scores(head: FusionHead, words: Tensor, pooled: Tensor, clip: Clip) -> tuple
     )
 
 
-def modality_gate(head: FusionHead, word: Tensor, pooled: Tensor) -> float:
+def modality_gate(head: FusionHead, word: Tensor, pooled: Tensor, heat: float) -> float:
     linear = head.modality_gate
-    return math.exp(min(max(float(linear.weight[0] @ torch.cat([word, pooled]) + linear.bias[0]), -3.0), 3.0))
+    value = float(linear.weight[0] @ torch.cat([word, pooled]) + linear.bias[0]) / heat
+    return math.exp(min(max(value, -3.0), 3.0))
 
 
 def summary_cosine(head: FusionHead, E: list[Tensor], words: Tensor, pooled: Tensor) -> float:

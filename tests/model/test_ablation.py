@@ -18,7 +18,8 @@ from model.training.ablation.benchmarks import BENCHMARKS, Material, examine
 from model.training.ablation.kept import Photograph, Sentence, with_kept_trunks
 from model.training.ablation.mechanisms import MECHANISMS
 from model.training.ablation.report import gains, write_report
-from model.training.ablation.run import Request, Variant, ablate, figures, variants
+from model.training.ablation.run import Request, Variant, ablate, credits, variants
+from model.training.batch import TrainBatch
 from model.training.options import TrainingError
 from tests.model.samples import CELLS, fresh_tiny, token_set
 from tests.model.small_data import COLOURS, SAID, photographs, picture, quiet, tones
@@ -135,12 +136,20 @@ def test_who_cannot_tell_clips_apart_finds_none_and_half_of_the_pairs() -> None:
 
 def test_more_items_make_more_galleries_not_larger_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmarks, "GALLERY", 5)
-    asked: list[tuple[int, int]] = []
+    galleries: list[list[str]] = []
     whole = benchmarks._scores
-    monkeypatch.setattr(benchmarks, "_scores", lambda *given: (found := whole(*given), asked.append(found.shape))[0])
+
+    def noted(retriever: Retriever, batch: TrainBatch) -> torch.Tensor:
+        galleries.append(batch.texts)
+        return whole(retriever, batch)
+
+    monkeypatch.setattr(benchmarks, "_scores", noted)
     retriever = with_kept_trunks(fresh_tiny(), fresh_tiny()).eval()
-    assert len(examine(BENCHMARKS["photographs"], retriever, material(12), 0)) == 12
-    assert asked == [(5, 5), (5, 5), (2, 2)]
+    given = material(11)
+    numbered = [replace(shown, captions=(f"car {number}",)) for number, shown in enumerate(given.photographs)]
+    assert len(examine(BENCHMARKS["photographs"], retriever, Material(numbered, []), 0)) == len(numbered)
+    assert [len(texts) for texts in galleries] == [4, 3, 4]
+    assert [text for texts in galleries for text in texts] == [f"car {number}" for number in range(len(numbered))]
 
 
 def test_trunks_are_kept_and_do_not_learn() -> None:
@@ -205,16 +214,34 @@ def test_figures_of_other_data_are_not_kept(request_: Request, monkeypatch: pyte
 def test_gains_are_taken_seed_by_seed_and_their_interval_over_queries_and_seeds() -> None:
     pairs = [([1, 1, 0, 0, 0.5], [1, 0, 0, 0, 0]), ([1, 1, 1, 0, 0], [1, 1, 0, 0, 0])]
     rows = [
-        {"benchmark": "noise", "without": name, "seed": seed} | figures(found)
+        {"benchmark": "noise", "without": name, "seed": seed} | credits(found)
         for seed, (with_it, lacking) in enumerate(pairs)
         for name, found in ((None, with_it), ("threshold", lacking))
     ]
     (gained,) = gains(rows).values()
     assert (gained["with"], gained["without"]) == ([50.0, 60.0], [20.0, 40.0]) and gained["gain"] == [30.0, 20.0]
     low, high = gained["ci95"]
-    assert 0.0 <= low < 25.0 < high < 70.0
-    same = [row | {"found": "22000"} for row in rows]
-    assert gains(same)["threshold"]["ci95"] == [0.0, 0.0]
+    assert low < 25.0 < high
+
+
+def interval_of(*gained: list[float]) -> tuple[float, float]:
+    """Of the gains of some queries, a list a seed, where nothing is found without the mechanism."""
+    rows = [
+        {"benchmark": "noise", "without": name, "seed": seed} | credits([0.0] * len(found) if name else found)
+        for seed, found in enumerate(gained)
+        for name in (None, "threshold")
+    ]
+    low, high = gains(rows)["threshold"]["ci95"]
+    return low, high
+
+
+def test_an_interval_knows_how_far_seeds_and_how_far_queries_lie_apart() -> None:
+    assert interval_of([1.0] * 8, [1.0] * 8) == (100.0, 100.0)
+    low, high = interval_of([1.0] * 8, [0.0] * 8)  # queries alike, seeds not: wider than the two seeds themselves
+    assert low < 0.0 and high > 100.0
+    low, high = interval_of([1.0, 0.0] * 50, [1.0, 0.0] * 50)  # seeds alike, queries not
+    assert 35.0 < low < 45.0 and 55.0 < high < 65.0
+    assert interval_of([1.0, 0.0] * 50) == pytest.approx((low, high), abs=2.0)
 
 
 def test_more_seeds_keep_the_runs_of_fewer(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from model import bars
 from model.cli import commands
 from model.confidence import band, evidence, usual_score, weigh
-from model.config import ConfidenceConfig
+from model.config import ConfidenceConfig, ConfigError, RetrieverConfig
 from model.data.manifest import load_manifest
 from model.errors import HtavError
 from model.evaluation.calibrate import REFUSED, Outcomes, calibrate, choose, fit, ranking, report
@@ -160,6 +160,29 @@ def test_a_checkpoint_is_calibrated_in_its_config_alone(tmp_path: Path, monkeypa
     assert told["nothing_queries"] == 2 and told["nothing_called_none_percent"] in (0.0, 50.0, 100.0)
     assert told["queries"] == 16 and (tmp_path / "plot.png").is_file()
     assert told["failed"] == []
+
+
+def test_gates_are_tempered_before_confidence_is_set_and_stay_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTAV_CACHE_DIR", str(tmp_path / "cache"))
+    photographs(tmp_path / "p", 2)
+    fresh_tiny().save_pretrained(tmp_path / "model")
+    before = Retriever.from_pretrained(tmp_path / "model")
+    assert before.config.gate_temperature == 1.0
+    calibrate(tmp_path / "model", [tmp_path / "p"], "val", 100, 0, gate_temperature=2.0)
+    after = Retriever.from_pretrained(tmp_path / "model")
+    assert after.fusion.gate_temperature == after.coarse.gate_temperature == after.config.gate_temperature == 2.0
+    assert after.fingerprint == before.fingerprint and after.scoring != before.scoring
+    calibrate(tmp_path / "model", [tmp_path / "p"], "val", 100, 0)
+    assert Retriever.from_pretrained(tmp_path / "model").config.gate_temperature == 2.0
+    written = (tmp_path / "model" / "config.json").read_text()
+    for wrong in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="divides nothing"):
+            calibrate(tmp_path / "model", [tmp_path / "p"], "val", 100, 0, gate_temperature=wrong)
+        with pytest.raises(ConfigError, match="divides nothing"):
+            RetrieverConfig.from_json(json.loads(written)["config"] | {"gate_temperature": wrong})
+    assert (tmp_path / "model" / "config.json").read_text() == written
 
 
 def test_a_folder_for_nothing_that_cannot_be_read_is_said_and_nothing_is_written(

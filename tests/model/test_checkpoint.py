@@ -131,6 +131,7 @@ def test_the_fingerprint_changes_with_what_changes_tokens_and_not_with_calibrati
     before = checkpoint.fingerprint(config, "0" * 64)
     calibrated = replace(config, confidence=replace(config.confidence, high=0.99))
     assert checkpoint.fingerprint(calibrated, "0" * 64) == before
+    assert checkpoint.fingerprint(replace(config, gate_temperature=2.0), "0" * 64) == before
     shorter = replace(config, audio=replace(config.audio, max_tokens=32))
     assert len({before, checkpoint.fingerprint(shorter, "0" * 64), checkpoint.fingerprint(config, "1" * 64)}) == 3
     for version in ("TOKEN_FORMAT", "TRANSFORM_VERSION", "SAMPLER_VERSION"):

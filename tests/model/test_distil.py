@@ -128,6 +128,9 @@ def test_what_was_scored_is_not_scored_again(data: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "score_queries", None)  # may not be called
     for block, again in zip(once, scored(asked, network, items, queries, gallery, quiet), strict=True):
         assert np.array_equal(block.scores, again.scores) and np.array_equal(block.clips, again.clips)
+    network.temper(2.0)
+    with pytest.raises(TypeError):  # by other gates it is scored anew
+        list(scored(asked, network, items, queries, gallery, quiet))
 
 
 @pytest.mark.timeout(300)

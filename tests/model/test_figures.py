@@ -84,6 +84,9 @@ def test_a_run_writes_its_report_and_goes_on_where_it_was(
     other = Retriever.from_preset("tiny", seed=99)
     assert run_rows(SMALL[:1], places, other, tmp_path / "out")["fingerprint"] == other.fingerprint
     assert len(asked) == 3
+    other.temper(2.0)
+    run_rows(SMALL[:1], places, other, tmp_path / "out")  # the same tokens, scored otherwise
+    assert len(asked) == 4
 
 
 def test_rows_of_other_data_are_measured_again(

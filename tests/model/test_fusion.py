@@ -1,7 +1,7 @@
 """The rerank: equal to the slow reference; a pair's score is its own; masks, not zeros, say what is missing."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from model.spelling import AT_LEAST, BEYOND, CLEARLY, FORGIVEN, KEENNESS, LACKIN
 from model.text import TextEncoding
 from model.tokens import TokenSet, dequantise
 from tests.model import slow_reference
-from tests.model.samples import CELLS, WIDTH, query, saying, scramble, tiny, token_set
+from tests.model.samples import CELLS, WIDTH, fresh_tiny, query, saying, scramble, tiny, token_set
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 many = settings(max_examples=200, deadline=None, derandomize=True, database=None)
@@ -69,12 +69,19 @@ def reference(text: TextEncoding, row: int, item: TokenSet, dtype: torch.dtype) 
         torch.from_numpy(dequantise(item.audio, item.audio_scale)).to(dtype),
     )
     network = head(dtype)
+
+    def summed(heat: float) -> tuple[list[float], float]:
+        words = slow_reference.scores(network, text.tokens[row, :n], text.pooled[row], clip, heat)
+        whole, share, weight = coarse_reference(text.row(row), item, dtype, heat)
+        parts = zip(words, whole, strict=True)
+        return [(1 - share) * one + share * other for one, other in parts], 1 - share + share * weight
+
     with torch.no_grad():
-        words = slow_reference.scores(network, text.tokens[row, :n], text.pooled[row], clip)
-        whole, share, weight = coarse_reference(text.row(row), item, dtype)
+        taught, weights = summed(1.0)
+        _, video, audio = taught
+        fused = summed(network.gate_temperature)[0][0] if len(item.video) else taught[0]
         lift = spelled_reference(text.row(row), item, dtype)
-    fused, video, audio = ((1 - share) * one + share * other for one, other in zip(words, whole, strict=True))
-    kept, mean = (1 - lift) ** LIFTS, fused / (1 - share + share * weight)
+    kept, mean = (1 - lift) ** LIFTS, taught[0] / weights
     return 1 - (1 - fused) * kept, video, 1 - (1 - audio) * kept, mean + lift * (1 - mean)
 
 
@@ -105,7 +112,9 @@ def spelled_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) ->
     return heard * slow_reference.sigmoid(float(share.share.weight[0] @ text.pooled[0] + share.offset))
 
 
-def coarse_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) -> tuple[list[float], float, float]:
+def coarse_reference(
+    text: TextEncoding, item: TokenSet, dtype: torch.dtype, heat: float
+) -> tuple[list[float], float, float]:
     """Cosines of the parts of one query's and one clip's coarse vectors, the share that they have, and their weight."""
     network, clip = tiny(dtype), collate([item], CELLS, WIDTH)
     assert network.late is not None
@@ -115,13 +124,25 @@ def coarse_reference(text: TextEncoding, item: TokenSet, dtype: torch.dtype) -> 
     if len(item.video) and network.coarse.glance is not None:
         whole = network.coarse.glance(text.gist)[0]
         seen += float(whole / whole.norm() @ torch.from_numpy(item.glance).to(dtype))
-    gates = [float(gate) for gate in network.coarse.gate(text.pooled)[0, :2].exp()]
+    gates = [float(gate) for gate in (network.coarse.gate(text.pooled)[0, :2] / heat).exp()]
     gates = [gate * bool(tokens) for gate, tokens in zip(gates, (len(item.video), len(item.audio)), strict=True)]
     both = (gates[0] * seen + gates[1] * heard) / sum(gates)
     share = slow_reference.sigmoid(float(network.late.share.weight[0] @ text.pooled[0] + network.late.offset))
     return [both, seen, heard], share, 1 + gates[0] / sum(gates)
 
 
+@pytest.fixture(params=[1.0, 2.5])
+def tempered(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The shared networks with this temperature of their gates, for as long as a test lasts."""
+    networks = [tiny(dtype) for dtype in (torch.float32, torch.float64)]
+    for network in networks:
+        network.temper(request.param)
+    yield
+    for network in networks:
+        network.temper(1.0)
+
+
+@pytest.mark.usefixtures("tempered")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_fast_rerank_equals_the_slow_reference(dtype: torch.dtype) -> None:
     text = query([4, 1, 7], dtype=dtype)
@@ -146,6 +167,37 @@ def test_the_fast_rerank_equals_the_slow_reference_where_words_are_said(dtype: t
             assert float(found[0, place]) == pytest.approx(expected, abs=TOLERANCE[dtype])
     everything, most, less, half = (spelled_reference(text, item, dtype) for item in spoken)
     assert everything > most > 0.8 > less > 0.05 > 1e-3 > half
+
+
+@torch.no_grad()
+def test_a_clip_of_sound_alone_scores_as_it_did_whatever_the_temperature() -> None:
+    network, text, items = fresh_tiny(), query([6]), [token_set(1, 0, 9), token_set(2)]
+    before = network.pair_scores(text, network.collate(items)).fused
+    network.temper(3.0)
+    after = network.pair_scores(text, network.collate(items)).fused
+    assert torch.equal(before[:, 0], after[:, 0]) and not torch.equal(before[:, 1], after[:, 1])
+
+
+@torch.no_grad()
+def test_the_hotter_the_gates_the_nearer_both_modalities_count_alike() -> None:
+    network, text, items = fresh_tiny(), query([6]), [token_set(1)]
+    network.fusion.modality_gate.weight.zero_()
+    network.fusion.modality_gate.bias.fill_(2.0)
+    network.coarse.gate.weight.zero_()
+    network.coarse.gate.bias.copy_(torch.tensor([-2.0, 2.0, 0.0]))
+    clips, found = network.collate(items), []
+    for temperature in (1.0, 2.0, 1e6):
+        network.temper(temperature)
+        pairs, coarse = network.fusion(text, clips), network.coarse.compare(text, clips)
+        asked = network.coarse.queries(text)
+        same = (pairs.video, pairs.audio, pairs.mean, coarse.taught, asked)
+        found.append((float(pairs.gate[0, 0].log()), float(coarse.both[0, 0]), *same))
+    taught, warm, even = found
+    assert warm[0] == pytest.approx(taught[0] / 2) and even[0] == pytest.approx(0.0, abs=1e-4)
+    coarse = network.coarse.compare(text, clips)
+    assert even[1] == pytest.approx(float(coarse.video + coarse.audio) / 2, abs=1e-5) and taught[1] != warm[1]
+    for one in (taught, warm):  # one sense alone, confidence and the shortlist ask the gates as they were taught
+        assert all(torch.equal(before, after) for before, after in zip(one[2:], even[2:], strict=True))
 
 
 SHAPES = st.tuples(st.sampled_from([0, 1, 2, 4]), st.sampled_from([0, 1, 2, 5, 17]))

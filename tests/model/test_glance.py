@@ -91,12 +91,12 @@ def test_the_sum_of_two_cosines_stays_a_score() -> None:
     text = tiny().encode_text(TEXTS)
     pairs = tiny().fusion(text, tiny().collate(tiny().encode_clips([clip(1)])))
     most = torch.ones_like(pairs.fused)
-    pairs = pairs._replace(fused=most, video=most, audio=most)
-    coarse = CoarseScores(2 * most, 2 * most, most, 2 * most, most)  # both cosines are 1
+    pairs = pairs._replace(fused=most, video=most, audio=most, mean=most)
+    coarse = CoarseScores(2 * most, 2 * most, most, 2 * most, 2 * most, most)  # both cosines are 1
     summed = pairs.summed(coarse, torch.full((len(TEXTS), 1), 0.5))
     assert float(summed.fused.max()) == float(summed.video.max()) == 1.0
     torch.testing.assert_close(summed.mean, most)
-    apart = pairs.summed(coarse._replace(both=0.8 * most), torch.full((len(TEXTS), 1), 0.25))
+    apart = pairs.summed(coarse._replace(taught=0.8 * most), torch.full((len(TEXTS), 1), 0.25))
     torch.testing.assert_close(apart.mean, (0.75 + 0.25 * 0.8) / 1.25 * most)
 
 

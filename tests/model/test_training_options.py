@@ -122,11 +122,12 @@ def test_a_run_that_was_stopped_before_its_first_state_starts_again_from_the_sam
 def test_what_a_checkpoint_says_of_itself_is_not_said_of_what_is_trained_from_it(data: Path, tmp_path: Path) -> None:
     parent = fresh_tiny()
     parent.config = replace(parent.config, confidence=ConfidenceConfig(high=3.0, bias=-1.0))
+    parent.temper(2.0)
     parent.card = "R@1 99.9 %"
     parent.save_pretrained(tmp_path / "parent")
     train(options(data, tmp_path / "run", steps=1, init=tmp_path / "parent"), quiet=True)
     trained = Retriever.from_pretrained(tmp_path / "run")
-    assert trained.config.confidence == ConfidenceConfig()
+    assert trained.config.confidence == ConfidenceConfig() and trained.config.gate_temperature == 1.0
     assert (
         "99.9" not in trained.card
         and f"Trained from {Retriever.from_pretrained(tmp_path / 'parent').name}" in trained.card

@@ -3,6 +3,8 @@
 A benchmark holds nothing but kept maps and states. Its items are put together by a seed, the same for every variant.
 """
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -112,15 +114,15 @@ BENCHMARKS: Final = {
 def examine(benchmark: Benchmark, retriever: Retriever, material: Material, seed: int) -> list[float]:
     """For each held-out query 1 if it finds a right clip first in its gallery, or its own before the other of its pair.
 
-    A tie with a wrong clip finds nothing; within a pair it is half right, as chance would be. Galleries are `GALLERY`
-    items each: more items make the figure surer, not the task harder.
+    A tie with a wrong clip finds nothing; within a pair it is half right, as chance would be. Galleries are equal parts
+    of at most `GALLERY` items: more items make the figure surer, not the task harder.
     """
     held = len(material.sentences if benchmark.spoken else material.photographs)
     found: list[float] = []
-    for start in range(0, held, GALLERY):
-        of_gallery = material.part(slice(start, start + GALLERY))
-        size = min(GALLERY, held - start)
-        batch = benchmark.batch(of_gallery, range(size), np.random.default_rng([seed, 7, start]))
+    ends = np.linspace(0, held, math.ceil(held / GALLERY) + 1).round().astype(int).tolist()
+    for start, end in itertools.pairwise(ends):
+        of_gallery = material.part(slice(start, end))
+        batch = benchmark.batch(of_gallery, range(end - start), np.random.default_rng([seed, 7, start]))
         found += _found(benchmark, _scores(retriever, batch), batch.positives)
     return found
 

@@ -16,7 +16,7 @@ RESAMPLES: Final = 2000
 def gains(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """For each mechanism accuracy with and without it, the gain of each seed, and the interval of their mean.
 
-    Percent and points. The interval, 95 %, is a bootstrap over held-out queries and over seeds.
+    Percent and points. The interval, 95 %, is a bootstrap over held-out queries and over seeds, or of one seed.
     """
     found = {(row["benchmark"], row["without"], row["seed"]): _credits(row["found"]) for row in rows}
     result = {}
@@ -29,19 +29,23 @@ def gains(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
                 "with": whole.mean(axis=1).tolist(),
                 "without": lacking.mean(axis=1).tolist(),
                 "gain": (whole - lacking).mean(axis=1).tolist(),
-                "ci95": _interval(whole - lacking),
+                "ci95": _interval(whole - lacking, 2 if BENCHMARKS[mechanism.benchmark].pairs else 1),
             }
     return result
 
 
 def _credits(found: str) -> NDArray[np.float64]:
-    """What `figures` kept of each query, in percent."""
+    """What a run kept of each query, in percent."""
     return np.asarray([50.0 * int(one) for one in found])
 
 
-def _interval(gains: NDArray[np.float64]) -> list[float]:
-    """Of the mean of gains [seeds, queries], query by query and seed by seed drawn anew."""
+def _interval(gains: NDArray[np.float64], together: int) -> list[float]:
+    """Of the mean of gains [seeds, queries]: seeds, and queries that share their clips, `together`, are drawn anew."""
+    gains = gains.reshape(len(gains), -1, together).mean(axis=2)
     seeds, queries = gains.shape
+    if seeds > 1:  # so few, drawn with replacement, lie too near to each other
+        apart = gains.mean(axis=1, keepdims=True) - gains.mean()
+        gains = gains + (np.sqrt(seeds / (seeds - 1)) - 1) * apart
     rng = np.random.default_rng(0)
     of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
     of_queries = rng.multinomial(queries, np.full(queries, 1 / queries), size=RESAMPLES) / queries

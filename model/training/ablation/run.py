@@ -80,7 +80,7 @@ def ablate(request: Request, trained: Retriever, progress: Progress) -> list[dic
         train, held = (_material(request, trained, split, progress) for split in ("train", "val"))
         for variant in missing:
             progress("train without each mechanism", len(results.rows), len(wanted))
-            results.add(asdict(variant) | figures(_run(variant, request, trained, train, held)))
+            results.add(asdict(variant) | credits(_run(variant, request, trained, train, held)))
     progress("train without each mechanism", len(wanted), len(wanted))
     return [row for row in results.rows if row["seed"] < request.seeds]
 
@@ -93,13 +93,13 @@ def _setting(request: Request, trained: Retriever) -> dict[str, Any]:
     return {**numbers, **data, "model": trained.fingerprint, "version": VERSION}
 
 
-def figures(found: Sequence[float]) -> dict[str, Any]:
+def credits(found: Sequence[float]) -> dict[str, Any]:
     """A variant's accuracy, in percent, and what it found: for each query 2, 0, or 1 for half right."""
     return {"accuracy": round(100.0 * float(np.mean(found)), 3), "found": "".join(str(round(2 * one)) for one in found)}
 
 
 def _without_figure(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in figures([0.0])}
+    return {name: value for name, value in row.items() if name not in credits([0.0])}
 
 
 def _material(request: Request, trained: Retriever, split: str, progress: Progress) -> Material:
