@@ -22,7 +22,7 @@ from model.clip_tokens import ClipTokens
 from model.clips import collate
 from model.coarse import CoarseEncoder
 from model.config import RetrieverConfig
-from model.fusion import FusionHead
+from model.fusion import FusionHead, Gated
 from model.letters import SpelledToken
 from model.spelling import Spelling
 from model.text import TextEncoding
@@ -60,7 +60,7 @@ def stages(config: RetrieverConfig, clips: int, words: int) -> dict[str, Callabl
     cost = (1.0 - audio.cosine).flatten(0, 1)
     lengths = torch.full((clips,), words), torch.full((clips,), config.audio.max_tokens)
     gate = torch.ones(1, words)
-    blocks = [(video.output, gate), (audio.output, gate)]
+    blocks = [Gated(block.output, block.output.dot(head.cls), gate) for block in (video, audio)]
 
     def whole(clips: ClipTokens) -> None:
         head(text, clips)

@@ -64,6 +64,14 @@ class PairScores(NamedTuple):
         return self._replace(fused=fused, audio=audio, mean=mean, spelled_share=share, lift=lift)
 
 
+class Gated(NamedTuple):
+    """A block's output and the gate that it is summed by."""
+
+    output: FusedTokens
+    along: Tensor  # [B, C, N] <E_n, cls>: the same in every score that the block has a part in
+    gate: Tensor  # [B, N]
+
+
 class FusionHead(nn.Module):
     """Dual cross-attention, gated element-wise sum, CLS. A score depends on its own (query, clip) pair alone."""
 
@@ -94,18 +102,18 @@ class FusionHead(nn.Module):
         context = text.pooled.unsqueeze(1).expand(B, N, d)
         logits = self.modality_gate(torch.cat([text.tokens, context], dim=-1)).squeeze(-1)
         gate, taught = ((logits / heat).clamp(-3.0, 3.0).exp() for heat in (self.gate_temperature, 1.0))
-        seen = (video.output, torch.ones_like(gate))
+        seen = Gated(video.output, video.output.dot(self.cls), torch.ones_like(gate))
         video_score = self.score([seen], text)
         if not bool(clips.audio_mask.any()):
             nothing = torch.zeros_like(video_score)
             scores = (video_score, video_score, nothing, video_score)
             return PairScores(*scores, video, None, gate, self.token_weights(text))
         audio = self.audio_text(text.tokens, text.mask, text.pooled, clips)
-        heard = (audio.output, taught)
+        heard = Gated(audio.output, audio.output.dot(self.cls), taught)
         mean, audio_score = self.score([seen, heard], text), self.score([heard], text)
         fused = mean
         if self.gate_temperature != 1.0:  # which shares out nothing where there is no picture
-            tempered = self.score([seen, (audio.output, gate)], text)
+            tempered = self.score([seen, heard._replace(gate=gate)], text)
             fused = torch.where(clips.video_mask.any(dim=1), tempered, mean)
         return PairScores(fused, video_score, audio_score, mean, video, audio, gate, self.token_weights(text))
 
@@ -114,14 +122,15 @@ class FusionHead(nn.Module):
         logits: Tensor = self.cls_text(text.tokens).squeeze(-1).masked_fill(~text.mask, -1e4)
         return logits.softmax(dim=1) * text.mask
 
-    def score(self, blocks: list[tuple[FusedTokens, Tensor]], text: TextEncoding) -> Tensor:
+    def score(self, blocks: list[Gated], text: TextEncoding) -> Tensor:
         """Eqs 14, 15 and 5: the gated sum of the blocks' outputs, CLS over it, its cosine with the query vector.
 
-        `blocks` are outputs with a gate [B, N] each. Returns [B, C]; a pair with no valid token scores 0.
+        Returns [B, C]; a pair with no valid token scores 0.
         """
         logits = self.cls_text(text.tokens).squeeze(-1).unsqueeze(1)  # [B, 1, N]
-        for block, gate in blocks:
-            logits = logits + gate.unsqueeze(1) * block.dot(self.cls)
+        for block in blocks:
+            logits = logits + block.gate.unsqueeze(1) * block.along
         weights = logits.masked_fill(~text.mask.unsqueeze(1), -1e4).softmax(dim=-1) * text.mask.unsqueeze(1)
-        summary = torch.stack([block.pool(weights * gate.unsqueeze(1)) for block, gate in blocks]).sum(dim=0)  # Eq. 14
+        parts = [block.output.pool(weights * block.gate.unsqueeze(1)) for block in blocks]
+        summary = torch.stack(parts).sum(dim=0)  # Eq. 14
         return F.cosine_similarity(summary, text.pooled.unsqueeze(1), dim=-1, eps=1e-6)  # Eqs 5, 15
