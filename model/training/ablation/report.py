@@ -84,5 +84,5 @@ def _draw(found: dict[str, dict[str, Any]], path: Path) -> None:
     axes.set_yticks(range(len(found)), [f"{name} ({MECHANISMS[name].benchmark})" for name in found])
     axes.axvline(0, color="0.4", linewidth=1)
     axes.invert_yaxis()
-    axes.set_xlabel("points gained by having it (dots: seeds; line: 95 % interval of their mean)")
+    figure.supxlabel("points gained by having it; dots: seeds, lines: 95 % intervals of their mean", fontsize="medium")
     figure.savefig(path, dpi=110)
