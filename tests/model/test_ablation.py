@@ -218,7 +218,8 @@ def test_gains_are_taken_seed_by_seed_and_their_interval_over_queries_and_seeds(
         for seed, (with_it, lacking) in enumerate(pairs)
         for name, found in ((None, with_it), ("threshold", lacking))
     ]
-    (gained,) = gains(rows).values()
+    ((name, gained),) = gains(rows).items()
+    assert name == "threshold"
     assert (gained["with"], gained["without"]) == ([50.0, 60.0], [20.0, 40.0]) and gained["gain"] == [30.0, 20.0]
     low, high = gained["ci95"]
     assert low < 25.0 < high
